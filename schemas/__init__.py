@@ -1,0 +1,1 @@
+"""The nouns: anchors, prompts, recipes, slots and the rows of the corpus."""
