@@ -1,0 +1,118 @@
+"""Finds, reads, overrides and writes recipes."""
+
+import tomllib
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+
+from corpus.errors import InvalidInput
+from corpus.prompts import BUNDLED, Prompts, explain, load_prompts
+from schemas.recipe import Recipe
+
+RECIPES = Path(__file__).resolve().parent.parent / "flows" / "recipes"
+
+# Their versions shape what the corpus holds, so a run folder names them.
+VERSIONED = ("sympatheia-corpus", "hibari-tts", "pyarrow", "sentence-transformers", "torch")
+
+
+def bundled() -> list[str]:
+    """Names of the recipes that come with the project."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a bundled recipe or a TOML file and applies `KEY=VALUE` overrides.
+
+    A relative `prompts` folder is taken from the file's own folder, or from the present folder
+    where an override gives it.
+
+    Raises:
+        InvalidInput: there is no such recipe, it does not parse, or a key or value is wrong.
+    """
+    path = Path(name_or_path)
+    if not path.is_file() and name_or_path in bundled():
+        path = RECIPES / f"{name_or_path}.toml"
+    if not path.is_file():
+        raise InvalidInput(
+            f"There is no recipe '{name_or_path}': give a TOML file, or one of "
+            f"{', '.join(bundled())}."
+        )
+    data = _parse(path.read_bytes(), str(path))
+    if isinstance(data.get("prompts"), str) and data["prompts"]:
+        data["prompts"] = str((path.parent / data["prompts"]).resolve())
+    for override in overrides:
+        _apply(data, override)
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise InvalidInput(f"Recipe {path}: {explain(error)}.") from None
+
+
+def _parse(content: bytes, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{where} is not valid TOML: {error}.") from None
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise InvalidInput(
+            f"--set '{override}': write KEY=VALUE with a dotted KEY, for example "
+            "--set emotional.pairs_per_anchor=10."
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        raise InvalidInput(
+            f"--set '{override}': {text or 'nothing'} is not a TOML value; text needs quotes, as "
+            f"in --set '{key.strip()}=\"{text}\"'."
+        ) from None
+    if key.strip() == "prompts" and isinstance(value, str) and value:
+        value = str(Path(value).resolve())
+    section = data
+    for part in parts[:-1]:
+        section = section.setdefault(part, {})
+        if not isinstance(section, dict):
+            raise InvalidInput(f"--set '{override}': '{part}' is not a section of the recipe.")
+    section[parts[-1]] = value
+
+
+def recipe_prompts(recipe: Recipe) -> Prompts:
+    """The prompts folder of a recipe, read and checked.
+
+    Raises:
+        InvalidInput: see `load_prompts`.
+    """
+    folder = Path(recipe.prompts) if recipe.prompts else BUNDLED
+    return load_prompts(folder, recipe.llm.templates)
+
+
+def dump_recipe(recipe: Recipe, prompts: Prompts) -> bytes:
+    """The resolved recipe as TOML, with the digest of its prompts and the versions at work."""
+    data = recipe.model_dump(mode="json")
+    data["resolved"] = {
+        "prompts_digest": prompts.digest,
+        "versions": {name: metadata.version(name) for name in VERSIONED},
+    }
+    return tomli_w.dumps(data).encode()
+
+
+def read_resolved(content: bytes, where: str) -> Recipe:
+    """Reads back what `dump_recipe` wrote.
+
+    Raises:
+        InvalidInput: the file was edited into something that is not a recipe.
+    """
+    data = _parse(content, where)
+    data.pop("resolved", None)
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise InvalidInput(f"{where}: {explain(error)}.") from None

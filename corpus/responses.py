@@ -1,0 +1,39 @@
+"""Responses: how one is asked for, and whether what comes back is kept.
+
+A response depends on its own query and anchor alone, so it is judged the moment it arrives.
+"""
+
+from corpus import text_rules
+from corpus.chat import ChatAnswer, ChatRequest, problem
+from corpus.plan import Plan
+from corpus.prompts import Prompts
+from schemas.recipe import Llm
+from schemas.slots import PairSlot
+
+
+def response_request(
+    llm: Llm, prompts: Prompts, plan: Plan, slot: PairSlot, query: str, attempt: int
+) -> ChatRequest:
+    """The request that makes one attempt at one response."""
+    anchor = plan.anchors[slot.anchor]
+    if slot.query.anchor is None:
+        messages = prompts.neutral_response(anchor, query)
+    else:
+        messages = prompts.emotional_response(anchor, query)
+    seed = plan.seed("response", slot.id, attempt)
+    return ChatRequest.sampled(llm.model, messages, llm.responses, seed)
+
+
+def response_verdict(
+    prompts: Prompts, plan: Plan, slot: PairSlot, query: str, answer: ChatAnswer
+) -> tuple[str, str | None]:
+    """The response as a voice would read it, and the rule it breaks, if any."""
+    text = text_rules.clean(answer.text)
+    reason = problem(answer) or text_rules.response_problem(
+        text,
+        rules=prompts.rules,
+        query=query,
+        required_words=plan.anchors[slot.anchor].required_words,
+        forbidden_opening=() if slot.query.anchor else tuple(plan.anchors),
+    )
+    return text, reason

@@ -1,0 +1,213 @@
+"""The digest store: every answer that was paid for, under the digest of the request that made it.
+
+Before anything is asked it is looked up here, which is what makes a run resumable, repeatable and
+free to repeat. The store knows requests and answers, never slots or plans, so several runs may
+share one.
+
+Records (completions, clip measures, embeddings) are lines of append-only segment files, one
+segment per writing process, so that several processes and machines can write side by side. A line
+is written with one system call: after a kill it is either whole or the torn last line of a
+segment, which is ignored. Blobs (clips) are files that appear under their name only when whole.
+"""
+
+import os
+import secrets
+import threading
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from corpus.errors import SympatheiaError
+
+DIGEST_CHARS = 64
+
+
+class Records:
+    """A folder of records by digest; holds only where each lies, not the records themselves.
+
+    Memory is about 200 bytes a record. Safe for several threads of one process.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._places: dict[bytes, tuple[int, int, int]] = {}
+        self._segments: list[int] = []
+        self._writer: int | None = None
+        self._end = 0
+        self._lock = threading.Lock()
+        for path in sorted(folder.glob("*.jsonl")):
+            self._index(path)
+
+    def _index(self, path: Path) -> None:
+        segment = len(self._segments)
+        self._segments.append(os.open(path, os.O_RDONLY))
+        offset = 0
+        with path.open("rb") as file:
+            for line in file:
+                # A line is '<digest> <json>\n'; one without its end was cut off by a kill.
+                if line.endswith(b"}\n") and line[DIGEST_CHARS : DIGEST_CHARS + 1] == b" ":
+                    key = bytes.fromhex(line[:DIGEST_CHARS].decode("ascii"))
+                    start = DIGEST_CHARS + 1
+                    self._places[key] = (segment, offset + start, len(line) - start - 1)
+                offset += len(line)
+
+    def __contains__(self, digest: str) -> bool:
+        return bytes.fromhex(digest) in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def get(self, digest: str) -> dict[str, Any] | None:
+        """The record under a digest, or None.
+
+        Raises:
+            SympatheiaError: the record's bytes were changed on disk.
+        """
+        place = self._places.get(bytes.fromhex(digest))
+        if place is None:
+            return None
+        segment, offset, length = place
+        try:
+            record = orjson.loads(os.pread(self._segments[segment], length, offset))
+        except orjson.JSONDecodeError as error:
+            raise SympatheiaError(
+                f"The record {digest} in {self._folder} is damaged; delete its line from the "
+                "segment file there and run the same command again to have it made anew."
+            ) from error
+        assert isinstance(record, dict)
+        return record
+
+    def put(self, digest: str, record: dict[str, Any]) -> None:
+        """Appends a record; a digest that is already there is left as it is.
+
+        Raises:
+            OSError: the disk is full or fails; nothing of the record is kept.
+        """
+        body = orjson.dumps(record)
+        line = digest.encode("ascii") + b" " + body + b"\n"
+        with self._lock:
+            key = bytes.fromhex(digest)
+            if key in self._places:
+                return
+            if self._writer is None:
+                self._writer = self._open_segment()
+            append_whole(self._writer, line, self._end)
+            start = self._end + DIGEST_CHARS + 1
+            self._places[key] = (len(self._segments) - 1, start, len(body))
+            self._end += len(line)
+
+    def _open_segment(self) -> int:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{secrets.token_hex(8)}.jsonl"
+        segment = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
+        self._segments.append(segment)
+        return segment
+
+    def close(self) -> None:
+        """Closes every segment."""
+        for segment in self._segments:
+            os.close(segment)
+        self._segments.clear()
+        self._places.clear()
+
+
+class Blobs:
+    """A folder of files by digest, fanned out by its first two characters."""
+
+    def __init__(self, folder: Path, suffix: str) -> None:
+        self._folder = folder
+        self._suffix = suffix
+
+    def path(self, digest: str) -> Path:
+        """Where the file of a digest lies, whether or not it is there."""
+        return self._folder / digest[:2] / (digest + self._suffix)
+
+    def __contains__(self, digest: str) -> bool:
+        return self.path(digest).exists()
+
+    def put(self, digest: str, data: bytes) -> None:
+        """Writes a file under a temporary name, then renames it.
+
+        Raises:
+            OSError: the disk is full or fails; nothing is left behind.
+        """
+        write_whole(self.path(digest), data)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file so that its name never shows anything but the whole content."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+class Store:
+    """The `store/` folder of a run."""
+
+    def __init__(self, root: Path) -> None:
+        self.completions = Records(root / "completions")
+        self.embeddings = Records(root / "embeddings")
+        self.clip_measures = Records(root / "clip_measures")
+        self.clips = Blobs(root / "clips", ".flac")
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for records in (self.completions, self.embeddings, self.clip_measures):
+            records.close()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of an append-only JSON log; a last line torn by a kill is left out."""
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        return [orjson.loads(line) for line in file if line.endswith(b"\n")]
+
+
+class Log:
+    """An append-only JSON log with one writer, for what must be read back in the order written."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.entries = read_log(path)
+        self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        content = os.pread(self._file, os.fstat(self._file).st_size, 0)
+        self._end = content.rfind(b"\n") + 1
+        os.ftruncate(self._file, self._end)
+
+    def append(self, entries: list[dict[str, Any]]) -> None:
+        """Appends entries in order; they are on file when this returns.
+
+        Raises:
+            OSError: the disk is full or fails; none of the entries is kept.
+        """
+        lines = b"".join(orjson.dumps(entry) + b"\n" for entry in entries)
+        append_whole(self._file, lines, self._end)
+        self._end += len(lines)
+
+    def close(self) -> None:
+        """Closes the file."""
+        os.close(self._file)
+
+
+def append_whole(file: int, data: bytes, end: int) -> None:
+    """Appends `data` to an open file that ends at `end`, all of it or nothing.
+
+    Raises:
+        OSError: the disk is full or fails; the file is cut back to `end`.
+    """
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[os.write(file, rest) :]
+    except OSError:
+        os.ftruncate(file, end)
+        raise

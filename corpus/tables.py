@@ -1,0 +1,51 @@
+"""Writes and reads the tables that stages hand to each other, and the table of rejects."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.tables import REJECTS
+
+ROWS_AT_ONCE = 5_000
+"""Rows held in memory while a table is read or written."""
+
+Row = dict[str, Any]
+
+
+def write_table(path: Path, schema: pa.Schema, rows: Iterable[Row]) -> None:
+    """Writes rows to a Parquet file that appears only when whole; memory stays flat.
+
+    Raises:
+        OSError: the disk is full or fails; what stood under the name before is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    iterator = iter(rows)
+    try:
+        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            while batch := list(islice(iterator, ROWS_AT_ONCE)):
+                writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """The rows of a table, in order; memory stays flat."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
+            yield from batch.to_pylist()
+
+
+def replace_rejects(path: Path, stages: tuple[str, ...], rows: Iterable[Row]) -> None:
+    """Puts the rejects of some stages in the place of those they had; the other stages' stay."""
+    others = [r for r in read_rows(path) if r["stage"] not in stages] if path.exists() else []
+    blank = dict.fromkeys(REJECTS.names)
+    both = [*others, *(blank | row for row in rows)]
+    order = ("queries", "responses", "speech")
+    both.sort(key=lambda row: order.index(row["stage"]))
+    write_table(path, REJECTS, both)

@@ -1,0 +1,117 @@
+"""The text stage: from a plan to the tables of queries and responses, and the texts refused."""
+
+from collections.abc import Iterator
+
+from corpus.endpoints import Endpoints
+from corpus.plan import Plan
+from corpus.progress import Progress
+from corpus.prompts import Prompts
+from corpus.queries import Decision, Decisions, accepted_text
+from corpus.run_folder import RunFolder
+from corpus.store import Store
+from corpus.tables import Row, replace_rejects, write_table
+from corpus.writing import Writing, Written
+from schemas.recipe import Recipe
+from schemas.slots import QuerySlot
+from schemas.tables import QUERIES, RESPONSES
+
+QUERY_STAGE, RESPONSE_STAGE = "queries", "responses"
+
+
+async def write_texts(
+    run: RunFolder,
+    recipe: Recipe,
+    prompts: Prompts,
+    store: Store,
+    pool: Endpoints,
+    progress: Progress,
+    *,
+    with_responses: bool,
+) -> None:
+    """Writes every query, and every response if asked to, and puts them on file in slot order.
+
+    Raises:
+        SympatheiaError: slots ran out of attempts, or the servers failed for too long. The rejects
+            so far are on file then, and nothing that was answered is lost.
+    """
+    plan = Plan(recipe, prompts)
+    decisions = Decisions(run.decisions)
+    try:
+        writing = Writing(
+            recipe,
+            prompts,
+            plan,
+            store,
+            decisions,
+            pool,
+            with_responses=with_responses,
+            progress=progress,
+        )
+        try:
+            written = await writing.run()
+        finally:
+            stages = (QUERY_STAGE, RESPONSE_STAGE) if with_responses else (QUERY_STAGE,)
+            rows = _reject_rows(plan, decisions, store, writing.written)
+            replace_rejects(run.rejects, stages, rows)
+        write_table(run.queries, QUERIES, _query_rows(plan, decisions, store))
+        if with_responses:
+            write_table(run.responses, RESPONSES, _response_rows(plan, written, store))
+    finally:
+        decisions.close()
+
+
+def _query_rows(plan: Plan, decisions: Decisions, store: Store) -> Iterator[Row]:
+    for slot in plan.queries():
+        decision = decisions.of(slot.id)[-1]
+        yield {
+            "query_id": slot.id,
+            "subset": slot.subset,
+            "split": slot.split,
+            "emotion": slot.emotion,
+            "topic": plan.topic(slot, decision.attempt),
+            "attempt": decision.attempt,
+            "digest": decision.digest,
+            "text": accepted_text(store, decision.digest),
+            "nearest_id": decision.nearest,
+            "similarity": decision.similarity,
+        }
+
+
+def _response_rows(plan: Plan, written: Written, store: Store) -> Iterator[Row]:
+    for pair in plan.pairs():
+        kept = written.responses[pair.id]
+        yield {
+            "id": pair.id,
+            "query_id": pair.query.id,
+            "emotion": pair.anchor,
+            "attempt": kept.attempt,
+            "digest": kept.digest,
+            "text": accepted_text(store, kept.digest),
+        }
+
+
+def _reject_rows(plan: Plan, decisions: Decisions, store: Store, written: Written) -> Iterator[Row]:
+    def row(stage: str, decision: Decision) -> Row:
+        return {
+            "stage": stage,
+            "slot": decision.slot,
+            "attempt": decision.attempt,
+            "text": accepted_text(store, decision.digest),
+            "reason": decision.reason,
+            "nearest_id": decision.nearest,
+            "nearest_text": nearest_text(decision),
+            "similarity": decision.similarity,
+        }
+
+    def nearest_text(decision: Decision) -> str | None:
+        history = decisions.of(decision.nearest) if decision.nearest else []
+        return accepted_text(store, history[-1].digest) if history else None
+
+    def queries(slot: QuerySlot) -> Iterator[Row]:
+        return (row(QUERY_STAGE, d) for d in decisions.of(slot.id) if d.reason)
+
+    for slot in plan.queries():
+        yield from queries(slot)
+    refused = written.refused_responses
+    for pair in plan.pairs():
+        yield from (row(RESPONSE_STAGE, decision) for decision in refused.get(pair.id, ()))

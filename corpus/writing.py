@@ -1,0 +1,355 @@
+"""Writes the corpus's texts: every query and every response, until each slot is full.
+
+One budget of requests in flight serves both. A worker that is free takes, in this order: a refill
+(decisions behind it wait for it), then by turns a slot's first query and the response of a query
+that was accepted. So the server is kept busy from the first query to the last response, while
+`corpus.queries` keeps the decisions in their fixed order.
+"""
+
+import asyncio
+import heapq
+from base64 import b64decode, b64encode
+from collections import Counter, defaultdict, deque
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corpus.chat import ChatAnswer, ChatRequest, complete
+from corpus.embeddings import Embedder
+from corpus.endpoints import Endpoints
+from corpus.errors import SympatheiaError
+from corpus.near_duplicates import Accepted, Verdict
+from corpus.plan import Plan
+from corpus.progress import Progress
+from corpus.prompts import Prompts
+from corpus.queries import (
+    NEAR_DUPLICATE,
+    Decision,
+    Decisions,
+    accepted_text,
+    query_request,
+    query_verdict,
+)
+from corpus.responses import response_request, response_verdict
+from corpus.store import Store
+from schemas.recipe import Recipe
+from schemas.slots import PairSlot, QuerySlot
+
+JUDGE_AT_ONCE = 512
+"""Queries embedded and judged in one go: enough for full batches, few enough that responses of
+the first need not wait long."""
+
+GIVE_UP_AFTER = 20
+"""Slots that may run out of attempts before the run stops; until then the others are finished,
+because one unlucky slot should not cost a night, and a broken prompt should not cost a budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Where an accepted text is: the attempt that made it and the digest of its request."""
+
+    attempt: int
+    digest: str
+
+
+@dataclass
+class Written:
+    """What the text stage made: where each accepted text is, and every response refused."""
+
+    responses: dict[str, Kept] = field(default_factory=dict)
+    refused_responses: dict[str, list[Decision]] = field(default_factory=dict)
+    exhausted: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    text: str
+    digest: str
+    reason: str | None
+
+
+class Writing:
+    """One run of the text stage; `run` does everything."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        prompts: Prompts,
+        plan: Plan,
+        store: Store,
+        decisions: Decisions,
+        pool: Endpoints,
+        *,
+        with_responses: bool,
+        progress: Progress,
+    ) -> None:
+        self._llm = recipe.llm
+        self._prompts = prompts
+        self._plan = plan
+        self._store = store
+        self._decisions = decisions
+        self._pool = pool
+        self._with_responses = with_responses
+        self._progress = progress
+        self._embedder = Embedder(recipe.dedup.model)
+        self._accepted = Accepted(recipe.dedup.threshold)
+        self.written = Written()
+
+        self._slots = list(plan.queries())
+        # What is to be judged: per attempt, the slots still open at it, in slot order.
+        self._rounds: defaultdict[int, deque[int]] = defaultdict(deque)
+        self._arrived: dict[tuple[int, int], _Candidate] = {}
+        # What is to be asked.
+        self._first: Iterator[int] = iter(())
+        self._refills: list[tuple[int, int]] = []
+        self._ready: deque[tuple[PairSlot, str]] = deque()
+        self._responses_turn = False
+
+        self._in_flight = 0
+        self._judging = True
+        self._something_to_ask = asyncio.Event()
+        self._something_to_judge = asyncio.Event()
+
+    async def run(self) -> Written:
+        """Fills every slot.
+
+        Raises:
+            SympatheiaError: slots ran out of attempts, or the servers failed for too long; all
+                that was answered until then is kept.
+        """
+        await self._resume()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._judge())
+                await self._dispatch(group)
+        except* (SympatheiaError, OSError) as errors:
+            # One cause is what a user can act on; the others are the same or its echoes.
+            raise errors.exceptions[0] from None
+        if self.written.exhausted:
+            raise SympatheiaError(self._shortage())
+        return self.written
+
+    async def _resume(self) -> None:
+        """Puts what stands in its place and lines up what is open."""
+
+        def digest_of(slot: QuerySlot, attempt: int) -> str:
+            return self._query_request(slot, attempt).digest()
+
+        self._decisions.settle(self._slots, digest_of)
+        standing: list[tuple[str, str]] = []
+        for index, slot in enumerate(self._slots):
+            history = self._decisions.of(slot.id)
+            if history and history[-1].reason is None:
+                standing.append((slot.id, history[-1].digest))
+                self._accept(slot, history[-1].digest)
+            elif len(history) < self._llm.max_attempts:
+                self._rounds[len(history)].append(index)
+            else:
+                self._exhaust(slot.id, [decision.reason for decision in history])
+        if any(self._rounds.values()):
+            for start in range(0, len(standing), JUDGE_AT_ONCE):
+                part = standing[start : start + JUDGE_AT_ONCE]
+                texts = [accepted_text(self._store, digest) for _, digest in part]
+                vectors = await asyncio.to_thread(self._embed, texts)
+                self._accepted.add([slot_id for slot_id, _ in part], vectors)
+        self._first = iter(tuple(self._rounds[0]))
+        self._refills = [(n, index) for n, order in self._rounds.items() for index in order if n]
+        heapq.heapify(self._refills)
+
+    # Asking
+
+    async def _dispatch(self, group: asyncio.TaskGroup) -> None:
+        budget = asyncio.Semaphore(self._llm.concurrency)
+
+        async def within_budget(job: Coroutine[None, None, None]) -> None:
+            await job
+            self._in_flight -= 1
+            budget.release()
+            self._something_to_ask.set()
+
+        while not self._gave_up:
+            await budget.acquire()
+            while (job := self._take()) is None:
+                if not self._judging and not self._in_flight:
+                    return
+                self._something_to_ask.clear()
+                await self._something_to_ask.wait()
+            self._in_flight += 1
+            group.create_task(within_budget(job))
+
+    def _take(self) -> Coroutine[None, None, None] | None:
+        """The next request to make, or None while there is nothing to ask."""
+        if self._gave_up:
+            return None
+        if self._refills:
+            attempt, index = heapq.heappop(self._refills)
+            return self._ask_query(index, attempt)
+        if not (self._responses_turn and self._ready):
+            index = next(self._first, -1)
+            if index >= 0:
+                self._responses_turn = True
+                return self._ask_query(index, 0)
+        if self._ready:
+            self._responses_turn = False
+            return self._ask_response(*self._ready.popleft())
+        return None
+
+    async def _answer(self, request: ChatRequest, digest: str, what: str) -> ChatAnswer:
+        stored = self._store.completions.get(digest)
+        if stored is not None:
+            return ChatAnswer.from_dict(stored)
+        answer = await complete(self._pool, request, what)
+        self._store.completions.put(digest, answer.to_dict())
+        return answer
+
+    def _query_request(self, slot: QuerySlot, attempt: int) -> ChatRequest:
+        return query_request(self._llm, self._prompts, self._plan, slot, attempt)
+
+    async def _ask_query(self, index: int, attempt: int) -> None:
+        slot = self._slots[index]
+        request = self._query_request(slot, attempt)
+        digest = request.digest()
+        answer = await self._answer(request, digest, f"{slot.id}, attempt {attempt}")
+        text, reason = query_verdict(self._prompts, slot, answer)
+        self._arrived[attempt, index] = _Candidate(text, digest, reason)
+        if self._rounds[attempt] and self._rounds[attempt][0] == index:
+            self._something_to_judge.set()
+
+    async def _ask_response(self, slot: PairSlot, query_digest: str) -> None:
+        query = accepted_text(self._store, query_digest)
+        refused: list[Decision] = []
+        for attempt in range(self._llm.max_attempts):
+            request = response_request(self._llm, self._prompts, self._plan, slot, query, attempt)
+            digest = request.digest()
+            answer = await self._answer(request, digest, f"{slot.id}, attempt {attempt}")
+            _, reason = response_verdict(self._prompts, self._plan, slot, query, answer)
+            if reason is None:
+                self.written.responses[slot.id] = Kept(attempt, digest)
+                self._progress.filled("responses", slot.cell)
+                break
+            refused.append(Decision(slot.id, attempt, digest, reason))
+            self._progress.refused("responses", reason)
+        else:
+            self._exhaust(slot.id, [decision.reason for decision in refused])
+        if refused:
+            self.written.refused_responses[slot.id] = refused
+
+    # Judging
+
+    async def _judge(self) -> None:
+        """Decides the queries in their order, each as soon as all before it are decided."""
+        for attempt in range(self._llm.max_attempts):
+            order = self._rounds[attempt]
+            while order and not self._gave_up:
+                block = self._next_block(attempt)
+                if block:
+                    await self._decide(attempt, block)
+                else:
+                    self._something_to_judge.clear()
+                    await self._something_to_judge.wait()
+        self._judging = False
+        self._something_to_ask.set()
+
+    def _next_block(self, attempt: int) -> list[int]:
+        """The slots at the head of a round whose answers are there."""
+        order = self._rounds[attempt]
+        block: list[int] = []
+        while order and len(block) < JUDGE_AT_ONCE and (attempt, order[0]) in self._arrived:
+            block.append(order.popleft())
+        return block
+
+    async def _decide(self, attempt: int, block: list[int]) -> None:
+        candidates = [self._arrived.pop((attempt, index)) for index in block]
+        usable = [
+            (self._slots[index].id, candidate.text)
+            for index, candidate in zip(block, candidates, strict=True)
+            if candidate.reason is None
+        ]
+        verdicts = {v.id: v for v in await asyncio.to_thread(self._judge_texts, usable)}
+        decisions = []
+        for index, candidate in zip(block, candidates, strict=True):
+            slot = self._slots[index]
+            verdict = verdicts.get(slot.id)
+            if verdict is None:
+                decision = Decision(slot.id, attempt, candidate.digest, candidate.reason)
+            else:
+                reason = None if verdict.accepted else NEAR_DUPLICATE
+                decision = Decision(
+                    slot.id,
+                    attempt,
+                    candidate.digest,
+                    reason,
+                    verdict.nearest_id,
+                    verdict.similarity,
+                )
+            decisions.append(decision)
+        self._decisions.add(decisions)
+        for index, decision in zip(block, decisions, strict=True):
+            self._settle(index, decision)
+        self._something_to_ask.set()
+
+    def _settle(self, index: int, decision: Decision) -> None:
+        """Lets what follows from a decision begin."""
+        slot = self._slots[index]
+        following = decision.attempt + 1
+        if decision.reason is None:
+            self._accept(slot, decision.digest)
+            return
+        self._progress.refused("queries", decision.reason)
+        if following < self._llm.max_attempts:
+            self._rounds[following].append(index)
+            heapq.heappush(self._refills, (following, index))
+        else:
+            self._exhaust(slot.id, [d.reason for d in self._decisions.of(slot.id)])
+
+    def _judge_texts(self, named: list[tuple[str, str]]) -> list[Verdict]:
+        vectors = self._embed([text for _, text in named])
+        return self._accepted.judge([slot_id for slot_id, _ in named], vectors)
+
+    def _embed(self, texts: list[str]) -> NDArray[np.float32]:
+        return embed_through_store(self._embedder, self._store.embeddings, texts)
+
+    def _accept(self, slot: QuerySlot, digest: str) -> None:
+        self._progress.filled("queries", slot.cell)
+        if self._with_responses:
+            self._ready.extend((pair, digest) for pair in self._plan.pairs_of(slot))
+
+    # Running out of attempts
+
+    @property
+    def _gave_up(self) -> bool:
+        return len(self.written.exhausted) > GIVE_UP_AFTER
+
+    def _exhaust(self, slot_id: str, reasons: list[str | None]) -> None:
+        self.written.exhausted[slot_id] = Counter(reason or "" for reason in reasons)
+        if self._gave_up:
+            self._something_to_judge.set()
+            self._something_to_ask.set()
+
+    def _shortage(self) -> str:
+        exhausted = self.written.exhausted
+        cells = Counter(slot_id.rpartition("-")[0] for slot_id in exhausted)
+        slot_id, reasons = next(iter(exhausted.items()))
+        why = ", ".join(f"{reason} {count}x" for reason, count in reasons.most_common())
+        return (
+            f"{len(exhausted)} slots stayed empty after {self._llm.max_attempts} attempts each "
+            f"({', '.join(f'{cell}: {count}' for cell, count in cells.most_common(5))}); "
+            f"{slot_id}, for one, was refused as {why}. Raise llm.max_attempts, or change the "
+            "templates or topics, and run the same command again; everything accepted is kept."
+        )
+
+
+def embed_through_store(embedder: Embedder, store: Store, texts: list[str]) -> NDArray[np.float32]:
+    """The embeddings of texts, float32 [n, d], each computed once in a store's life."""
+    digests = [sha256(f"{embedder.model}\0{text}".encode()).hexdigest() for text in texts]
+    missing = {d: t for d, t in zip(digests, texts, strict=True) if d not in store.embeddings}
+    if missing:
+        vectors = embedder.encode(list(missing.values()))
+        for digest, vector in zip(missing, vectors, strict=True):
+            store.embeddings.put(digest, {"float32": b64encode(vector.tobytes()).decode()})
+    stored = [store.embeddings.get(digest) for digest in digests]
+    raw = b"".join(b64decode(record["float32"]) for record in stored if record)
+    return np.frombuffer(raw, dtype=np.float32).reshape(len(texts), -1)

@@ -1,0 +1,168 @@
+"""The recipe: everything a run is made from, as one validated model (one TOML file)."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+
+BLOCK = 10
+"""Query slots of a cell that share one shuffle of the split (design: exact shares per ten)."""
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
+Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+RESERVED_EXTRA = frozenset(
+    {"chat_template_kwargs", "max_tokens", "messages", "model", "seed", "stream"}
+    | {"temperature", "top_p", "n"}
+)
+"""Fields of a chat request that the pipeline sets itself, so `extra` may not."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Emotional(_Section):
+    """The emotional subset: queries spoken in an emotion, one response each."""
+
+    pairs_per_anchor: Annotated[int, Field(ge=0, le=99_999)] = 1000
+
+
+class Neutral(_Section):
+    """The neutral subset: queries spoken neutrally, one response per anchor each."""
+
+    queries: Annotated[int, Field(ge=0, le=99_999)] = 500
+
+
+class Split(_Section):
+    """How query slots are divided between train and eval."""
+
+    eval_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
+
+    @field_validator("eval_fraction")
+    @classmethod
+    def _tenths(cls, value: float) -> float:
+        if abs(value * BLOCK - round(value * BLOCK)) > 1e-9:
+            raise ValueError(f"must be a whole number of tenths (0.0, 0.1, ... 0.{BLOCK - 1})")
+        return value
+
+    @property
+    def eval_per_block(self) -> int:
+        """Eval slots in each block of ten."""
+        return round(self.eval_fraction * BLOCK)
+
+
+class Sampling(_Section):
+    """How one kind of text is sampled; `extra` holds further fields of the request by name."""
+
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)]
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)]
+    max_tokens: Positive
+    thinking: bool
+    extra: dict[str, JsonValue] = {}
+
+    @field_validator("extra")
+    @classmethod
+    def _not_reserved(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        taken = sorted(RESERVED_EXTRA & value.keys())
+        if taken:
+            raise ValueError(f"'{taken[0]}' is set by the pipeline and may not be given here")
+        return value
+
+
+class Llm(_Section):
+    """The text model: where it is served and how it is asked.
+
+    With no `endpoints` the embedded text server is started for the run.
+    """
+
+    endpoints: tuple[Url, ...] = ()
+    model: Annotated[str, Field(min_length=1)] = "Qwen/Qwen3-32B"
+    api_key_env: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")] = ""
+    templates: Name = "full"
+    concurrency: Annotated[int, Field(ge=1, le=4096)] = 256
+    timeout_seconds: Annotated[float, Field(gt=0)] = 600.0
+    patience_seconds: Annotated[float, Field(ge=0)] = 300.0
+    max_attempts: Annotated[int, Field(ge=1, le=1000)] = 16
+    # Temperatures, top-p and budgets of the published run (reference: Sympatheia paper, text
+    # generation with Qwen3-32B).
+    queries: Sampling = Sampling(temperature=0.85, top_p=0.95, max_tokens=128, thinking=False)
+    responses: Sampling = Sampling(temperature=0.7, top_p=0.95, max_tokens=4096, thinking=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_sampling(cls, data: object) -> object:
+        """Lets a recipe give some keys of a sampling section and keep the others' defaults."""
+        if isinstance(data, dict):
+            data = dict(data)
+            for kind in ("queries", "responses"):
+                if isinstance(data.get(kind), dict):
+                    data[kind] = cls.model_fields[kind].default.model_dump() | data[kind]
+        return data
+
+
+class Dedup(_Section):
+    """Near-duplicate rejection among all queries."""
+
+    threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
+    model: Annotated[str, Field(min_length=1)] = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+class Speech(_Section):
+    """The voice: the builtin one, or servers that speak `/v1/audio/speech`."""
+
+    backend: Literal["builtin", "openai"] = "builtin"
+    endpoints: tuple[Url, ...] = ()
+    api_key_env: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")] = ""
+    model: str = ""
+    language: Annotated[str, Field(min_length=1)] = "English"
+    concurrency: Annotated[int, Field(ge=1, le=1024)] = 2
+    timeout_seconds: Annotated[float, Field(gt=0)] = 300.0
+    patience_seconds: Annotated[float, Field(ge=0)] = 300.0
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 4
+    query_voice: Annotated[str, Field(min_length=1)]
+    response_voice: Annotated[str, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _endpoints_fit_backend(self) -> "Speech":
+        given = bool(self.endpoints), bool(self.model)
+        if self.backend == "openai" and not all(given):
+            raise ValueError("backend 'openai' needs speech.endpoints and speech.model")
+        if self.backend == "builtin" and any(given):
+            raise ValueError(
+                "backend 'builtin' takes no speech.endpoints and no speech.model; "
+                "set speech.backend to 'openai' to use a server"
+            )
+        return self
+
+
+class Shards(_Section):
+    """How the Parquet files are cut."""
+
+    # Hub guidance keeps files near or below 500 MB so that the viewer and streaming stay quick.
+    max_bytes: Annotated[int, Field(ge=100_000)] = 450_000_000
+
+
+class Recipe(_Section):
+    """Everything a run is made from. `prompts` is a folder; empty means the bundled one."""
+
+    name: Name
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    prompts: str = ""
+    anchors: Literal["all"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
+    emotional: Emotional = Emotional()
+    neutral: Neutral = Neutral()
+    split: Split = Split()
+    llm: Llm = Llm()
+    dedup: Dedup = Dedup()
+    speech: Speech
+    shards: Shards = Shards()
+
+    @model_validator(mode="after")
+    def _something_to_make(self) -> "Recipe":
+        if not self.emotional.pairs_per_anchor and not self.neutral.queries:
+            raise ValueError(
+                "emotional.pairs_per_anchor and neutral.queries are both 0: nothing to make"
+            )
+        return self

@@ -1,0 +1,47 @@
+"""Slots: the places of the corpus, laid out before anything is generated."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Subset = Literal["emotional", "neutral"]
+Split = Literal["train", "eval"]
+
+EMOTIONAL: Subset = "emotional"
+NEUTRAL: Subset = "neutral"
+SUBSETS: tuple[Subset, ...] = (EMOTIONAL, NEUTRAL)
+SPLITS: tuple[Split, ...] = ("train", "eval")
+
+
+@dataclass(frozen=True, slots=True)
+class QuerySlot:
+    """A place for one query. `anchor` is the emotion it is spoken in; None is a neutral query."""
+
+    id: str
+    subset: Subset
+    anchor: str | None
+    number: int
+    split: Split
+
+    @property
+    def cell(self) -> str:
+        """What must be filled exactly: an anchor of the emotional subset, or the neutral subset."""
+        return self.subset if self.anchor is None else f"{self.subset}-{self.anchor}"
+
+    @property
+    def emotion(self) -> str:
+        """The emotion a listener should hear in the query."""
+        return NEUTRAL if self.anchor is None else self.anchor
+
+
+@dataclass(frozen=True, slots=True)
+class PairSlot:
+    """A place for one pair: a query and a response suited to `anchor`."""
+
+    id: str
+    query: QuerySlot
+    anchor: str
+
+    @property
+    def cell(self) -> str:
+        """The rows a reader would count together: subset and response emotion."""
+        return f"{self.query.subset}-{self.anchor}"

@@ -1,0 +1,101 @@
+"""Arrow schemas: the corpus's rows, the rejects, and the tables that stages hand to each other."""
+
+import json
+
+import pyarrow as pa
+
+SAMPLE_RATE = 24_000
+"""Hertz; the rate of every clip of the corpus (Qwen3-TTS and the builtin voice both speak at it)."""
+
+AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+_ROW_FIELDS = [
+    ("id", pa.string()),
+    ("subset", pa.string()),
+    ("split", pa.string()),
+    ("query_id", pa.string()),
+    ("topic", pa.string()),
+    ("query_text", pa.string()),
+    ("query_emotion", pa.string()),
+    ("response_text", pa.string()),
+    ("response_emotion", pa.string()),
+    ("valence", pa.float64()),
+    ("arousal", pa.float64()),
+    ("query_audio", AUDIO),
+    ("response_audio", AUDIO),
+    ("query_seconds", pa.float64()),
+    ("response_seconds", pa.float64()),
+    ("query_style", pa.string()),
+    ("response_style", pa.string()),
+    ("llm_model", pa.string()),
+    ("tts_model", pa.string()),
+    ("query_voice", pa.string()),
+    ("response_voice", pa.string()),
+    ("query_attempt", pa.int32()),
+    ("response_attempt", pa.int32()),
+]
+
+_ARROW_TO_DATASETS = {pa.string(): "string", pa.float64(): "float64", pa.int32(): "int32"}
+
+FEATURES: dict[str, dict[str, object]] = {
+    name: {"sampling_rate": SAMPLE_RATE, "_type": "Audio"}
+    if kind == AUDIO
+    else {"dtype": _ARROW_TO_DATASETS[kind], "_type": "Value"}
+    for name, kind in _ROW_FIELDS
+}
+"""The rows' features in the notation of the `datasets` library."""
+
+# The metadata key by which `datasets` and the Hub see audio in a struct of bytes and path.
+ROWS = pa.schema(
+    _ROW_FIELDS,
+    metadata={"huggingface": json.dumps({"info": {"features": FEATURES}}, sort_keys=True)},
+)
+
+REJECTS = pa.schema(
+    [
+        ("stage", pa.string()),
+        ("slot", pa.string()),
+        ("attempt", pa.int32()),
+        ("text", pa.string()),
+        ("reason", pa.string()),
+        ("nearest_id", pa.string()),
+        ("nearest_text", pa.string()),
+        ("similarity", pa.float64()),
+    ]
+)
+
+QUERIES = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("subset", pa.string()),
+        ("split", pa.string()),
+        ("emotion", pa.string()),
+        ("topic", pa.string()),
+        ("attempt", pa.int32()),
+        ("digest", pa.string()),
+        ("text", pa.string()),
+        ("nearest_id", pa.string()),
+        ("similarity", pa.float64()),
+    ]
+)
+
+RESPONSES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("query_id", pa.string()),
+        ("emotion", pa.string()),
+        ("attempt", pa.int32()),
+        ("digest", pa.string()),
+        ("text", pa.string()),
+    ]
+)
+
+CLIPS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("role", pa.string()),
+        ("attempt", pa.int32()),
+        ("digest", pa.string()),
+        ("seconds", pa.float64()),
+    ]
+)
