@@ -4,6 +4,7 @@ The running build keeps this on file for `sympatheia status`; the display on the
 same object.
 """
 
+import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -40,14 +41,24 @@ class Stage:
         """Slots that are full."""
         return self.full.total()
 
-    def rate(self, now: float) -> float | None:
-        """Slots filled per second over the last minute; None until that can be told."""
-        done = self.done
+    def snapshot(self, now: float) -> dict[str, Any]:
+        """The stage as plain data, with its rate over the last minute as far as it can be told."""
+        done, total = self.done, self.total
         self.samples.append((now, done))
-        while self.samples and self.samples[0][0] < now - WINDOW_SECONDS:
+        while self.samples[0][0] < now - WINDOW_SECONDS:
             self.samples.popleft()
         then, before = self.samples[0]
-        return (done - before) / (now - then) if now - then >= 1 and done > before else None
+        rate = (done - before) / (now - then) if now - then >= 1 and done > before else None
+        return {
+            "done": done,
+            "total": total,
+            "per_second": rate,
+            "seconds_left": 0.0 if done == total else (total - done) / rate if rate else None,
+            "cells": {
+                cell: {"done": self.full[cell], "total": of} for cell, of in self.totals.items()
+            },
+            "rejections": dict(self.refusals.most_common()),
+        }
 
 
 class Progress:
@@ -56,42 +67,32 @@ class Progress:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._written = 0.0
+        self._lock = threading.Lock()  # a display reads while the stages count
         self.stages: dict[str, Stage] = {}
 
     def begin(self, stage: str, totals: dict[str, int]) -> None:
         """Opens a stage, with its number of slots by cell."""
-        self.stages[stage] = Stage(totals)
+        with self._lock:
+            self.stages[stage] = Stage(totals)
         self.write()
 
     def filled(self, stage: str, cell: str) -> None:
         """One more slot of a cell is full."""
-        self.stages[stage].full[cell] += 1
+        with self._lock:
+            self.stages[stage].full[cell] += 1
         self._write_at_times()
 
     def refused(self, stage: str, reason: str) -> None:
         """One more candidate was refused."""
-        self.stages[stage].refusals[reason] += 1
+        with self._lock:
+            self.stages[stage].refusals[reason] += 1
         self._write_at_times()
 
     def snapshot(self) -> dict[str, Any]:
         """Everything as plain data, stage by stage."""
         now = time.monotonic()
-        stages = {}
-        for name, stage in self.stages.items():
-            rate = stage.rate(now)
-            left = stage.total - stage.done
-            stages[name] = {
-                "done": stage.done,
-                "total": stage.total,
-                "per_second": rate,
-                "seconds_left": 0.0 if not left else left / rate if rate else None,
-                "cells": {
-                    cell: {"done": stage.full[cell], "total": total}
-                    for cell, total in stage.totals.items()
-                },
-                "rejections": dict(stage.refusals.most_common()),
-            }
-        return stages
+        with self._lock:
+            return {name: stage.snapshot(now) for name, stage in self.stages.items()}
 
     def _write_at_times(self) -> None:
         if time.monotonic() - self._written >= WRITE_EVERY_SECONDS:

@@ -1,0 +1,97 @@
+"""Speaks with the builtin voice in processes of its own, one a core, for the speech stage."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+
+from corpus.clips import encode_flac, measure
+from corpus.errors import InvalidInput, SympatheiaError
+from corpus.speech import Clip, ClipRequest
+from corpus.voice import MODEL_NAME, SPEAKERS, Voice
+from schemas.recipe import Speech
+
+_voice: Voice | None = None
+
+
+class BuiltinVoice:
+    """The builtin voice on `speech.concurrency` processes; a context manager.
+
+    Raises:
+        InvalidInput: a speaker is not one of the voice's.
+    """
+
+    model = MODEL_NAME
+    takes_points = True
+
+    def __init__(self, speech: Speech) -> None:
+        for key, name in (
+            ("speech.query_voice", speech.query_voice),
+            ("speech.response_voice", speech.response_voice),
+        ):
+            if name not in SPEAKERS:
+                raise InvalidInput(
+                    f"{key}: the builtin voice has no speaker '{name}'; it has "
+                    f"{', '.join(SPEAKERS)}."
+                )
+        # Spawned, not forked: the parent has threads (torch, the event loop) by now.
+        self._pool = ProcessPoolExecutor(
+            speech.concurrency,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_begin,
+        )
+
+    def __enter__(self) -> "BuiltinVoice":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    async def speak(self, request: ClipRequest, what: str) -> Clip:
+        """Speaks one clip in a free process.
+
+        Raises:
+            SympatheiaError: a process died, for want of memory perhaps.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._pool, _speak, request)
+        except BrokenProcessPool:
+            raise SympatheiaError(
+                f"A process of the builtin voice died while it spoke {what}, perhaps for want of "
+                "memory. Lower speech.concurrency and run the same command again; every finished "
+                "clip is kept."
+            ) from None
+
+
+def _begin() -> None:
+    """Readies a process: Ctrl-C is the parent's to handle, and it ends when the parent does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_with_parent() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    global _voice
+    _voice = Voice()
+
+
+def _speak(request: ClipRequest) -> Clip:
+    assert _voice is not None
+    assert request.point is not None
+    samples = _voice.speak(
+        request.text,
+        speaker=request.voice,
+        valence=request.point.valence,
+        arousal=request.point.arousal,
+        seed=request.seed,
+    )
+    flac = encode_flac(samples)
+    return Clip(flac, measure(flac))

@@ -1,0 +1,221 @@
+"""One clip: how it is written, what is measured of it, and the rules that refuse a bad one.
+
+Measures are taken once and stored; verdicts are computed from them. So a threshold below can change
+without decoding a clip again, and every voice, builtin or served, is judged alike.
+"""
+
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from corpus.errors import SympatheiaError
+
+SAMPLE_RATE = 24_000
+"""The corpus's rate in Hz, and that of both voices it is made with."""
+FRAME_SECONDS = 0.010
+SILENT_BELOW_PEAK_DB = 45.0
+"""A frame this far below the clip's loud frames is silence: under soft consonants, over the noise
+that codecs and vocoders leave in pauses."""
+FLOOR_DBFS = -120.0
+"""Level written for digital silence; also keeps the measures finite."""
+FULL_SCALE = 0.999
+"""A sample from here on counts as clipped; the last 33 steps of 16 bits."""
+TAIL_SECONDS = 0.020
+
+MIN_SECONDS = 0.10
+"""Shorter than any spoken word."""
+MIN_LEVEL_DBFS = -50.0
+"""The quietest style of the builtin voice is at -30 dBFS; below -50 a listener hears nothing."""
+MAX_CLIPPED_SHARE = 2e-4
+"""Five samples in a second: a lone peak that touches full scale is inaudible, a flattened wave
+has hundreds."""
+MIN_LEVEL_RANGE_DB = 12.0
+"""Speech swings over 30 dB between vowels and closures; steady noise, hum and tones stay in 5."""
+MIN_SMOOTHNESS = 0.20
+"""Correlation of neighbouring samples: 0.45 in the builtin voice's brightest style at its hissiest,
+0.9 in plain speech, 0 in white noise."""
+MAX_SILENCE_SHARE = 0.60
+"""Five sentences of one word each, with their pauses, reach 0.48; a usual clip is at 0.1 to 0.3."""
+MAX_GAP_SECONDS = 2.0
+"""Three times the longest pause of the slowest style; longer, something is missing."""
+MAX_TAIL_DB = -20.0
+"""Speech that ends has died away (the builtin voice to -54); a clip cut in a word still sounds.
+A cut that falls into a pause is not heard here; the word error check hears it."""
+MIN_SECONDS_PER_WORD = 0.10
+"""The fastest style of the builtin voice takes 0.16 over usual sentences and 0.125 over one of
+nothing but two-letter words."""
+MAX_SECONDS_PER_WORD, SPARE_SECONDS = 0.90, 2.0
+"""Twice the slowest style of the builtin voice; the spare seconds are for clips of few, long words.
+Runaway speech, which goes on to the token limit, is several times longer."""
+
+Samples = NDArray[np.float32]
+
+
+class Undecodable(SympatheiaError, ValueError):
+    """Bytes that are not a whole sound file; the message says why."""
+
+
+@dataclass(frozen=True)
+class ClipMeasures:
+    """What is measured of one clip; plain numbers, so `dataclasses.asdict` goes into JSON.
+
+    Channels are averaged before anything but `channels` is measured. Every level is finite.
+
+    Attributes:
+        problem: Why the bytes could not be decoded; None if they could. All else is 0 then.
+        sample_rate: Hz.
+        channels: Number of channels.
+        seconds: Duration.
+        finite: False if a sample is infinite or not a number; such samples count as 0 below.
+        peak: Largest absolute sample, 1.0 is full scale.
+        clipped_share: Share of samples at full scale.
+        level: RMS over the frames that are not silent, dBFS.
+        level_range: From the 10th to the 95th percentile of frame levels, dB.
+        smoothness: Correlation of neighbouring samples, -1 to 1.
+        silence_share: Share of frames that are silent.
+        leading_silence: Seconds before the first frame that is not silent.
+        trailing_silence: Seconds after the last.
+        longest_gap: Longest silence between them, seconds.
+        tail: Level of the last 20 ms relative to `level`, dB.
+    """
+
+    problem: str | None = None
+    sample_rate: int = 0
+    channels: int = 0
+    seconds: float = 0.0
+    finite: bool = True
+    peak: float = 0.0
+    clipped_share: float = 0.0
+    level: float = FLOOR_DBFS
+    level_range: float = 0.0
+    smoothness: float = 0.0
+    silence_share: float = 1.0
+    leading_silence: float = 0.0
+    trailing_silence: float = 0.0
+    longest_gap: float = 0.0
+    tail: float = FLOOR_DBFS
+
+
+def encode_flac(samples: Samples) -> bytes:
+    """Mono samples (samples,) within -1 and 1 as 24 kHz 16-bit FLAC, the corpus's format."""
+    return _encoded(samples, "FLAC")
+
+
+def encode_wav(samples: Samples) -> bytes:
+    """Mono samples (samples,) within -1 and 1 as 24 kHz 16-bit WAV."""
+    return _encoded(samples, "WAV")
+
+
+def _encoded(samples: Samples, container: str) -> bytes:
+    if samples.ndim != 1 or not np.all(np.abs(samples) <= 1.0):
+        raise ValueError("A clip is encoded from mono, finite samples within -1 and 1.")
+    # Rounded here, so that the bytes do not hang on how a library version converts floats.
+    steps = np.rint(samples.astype(np.float64) * 32767.0).astype(np.int16)
+    file = io.BytesIO()
+    soundfile.write(file, steps, SAMPLE_RATE, format=container, subtype="PCM_16")
+    return file.getvalue()
+
+
+def decode(data: bytes) -> tuple[Samples, int]:
+    """The samples (samples, channels) and the rate in Hz of a FLAC, WAV or Ogg file.
+
+    Raises:
+        Undecodable: If the bytes are no sound file, or only the beginning of one.
+    """
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            samples: Samples = file.read(dtype="float32", always_2d=True)
+            promised, rate = file.frames, int(file.samplerate)
+    except (soundfile.LibsndfileError, TypeError) as error:
+        raise Undecodable(f"The clip cannot be decoded: {error}") from error
+    if len(samples) < promised or _wav_promises_more(data):
+        raise Undecodable("The clip is truncated: its header promises more sound than it has.")
+    return samples, rate
+
+
+def _wav_promises_more(data: bytes) -> bool:
+    """Whether a WAV file ends before its header says; the library reads it without complaint."""
+    if data[:4] != b"RIFF":
+        return False
+    size = int.from_bytes(data[4:8], "little")
+    streamed = size >= 0x7FFF_FF00  # what servers write when they do not know the length yet
+    return not streamed and size + 8 > len(data)
+
+
+def measure(data: bytes) -> ClipMeasures:
+    """Decodes a clip and measures it."""
+    try:
+        samples, rate = decode(data)
+    except Undecodable as error:
+        return ClipMeasures(problem=str(error))
+    channels = samples.shape[1]
+    sound = samples[:, 0] if channels == 1 else samples.mean(axis=1)
+    finite = bool(np.isfinite(sound).all())
+    if not finite:
+        sound = np.nan_to_num(sound, nan=0.0, posinf=0.0, neginf=0.0)
+    size = np.abs(sound)
+    frame = max(1, round(rate * FRAME_SECONDS))
+    whole = sound[: len(sound) // frame * frame].reshape(-1, frame)
+    if len(whole) == 0:
+        return ClipMeasures(
+            sample_rate=rate, channels=channels, seconds=len(sound) / rate, finite=finite
+        )
+    power = np.einsum("ij,ij->i", whole, whole) / frame
+    low, high = np.percentile(power, (10, 95))
+    loud = np.flatnonzero(power > max(high * 10 ** (-SILENT_BELOW_PEAK_DB / 10), 1e-12))
+    level = _decibels(float(power[loud].mean())) if loud.size else FLOOR_DBFS
+    first, last = (loud[0], loud[-1]) if loud.size else (len(power), len(power) - 1)
+    gap = int(np.diff(loud).max()) - 1 if loud.size > 1 else 0
+    energy = float(np.dot(sound, sound))
+    tail = sound[-max(1, round(rate * TAIL_SECONDS)) :]
+    return ClipMeasures(
+        sample_rate=rate,
+        channels=channels,
+        seconds=len(sound) / rate,
+        finite=finite,
+        peak=float(size.max()),
+        clipped_share=float(np.count_nonzero(size >= FULL_SCALE)) / len(size),
+        level=level,
+        level_range=_decibels(float(high)) - _decibels(float(low)),
+        smoothness=float(np.dot(sound[:-1], sound[1:])) / energy if energy > 0 else 0.0,
+        silence_share=1.0 - loud.size / len(power),
+        leading_silence=float(first * FRAME_SECONDS),
+        trailing_silence=float((len(power) - 1 - last) * FRAME_SECONDS),
+        longest_gap=gap * FRAME_SECONDS,
+        tail=_decibels(float(np.dot(tail, tail)) / len(tail)) - level,
+    )
+
+
+def _decibels(power: float) -> float:
+    """Mean square to dBFS, at least `FLOOR_DBFS`."""
+    return max(10.0 * math.log10(power), FLOOR_DBFS) if power > 0.0 else FLOOR_DBFS
+
+
+def clip_problem(measures: ClipMeasures, words: int) -> str | None:
+    """The name of the first rule a clip of a text with so many words breaks; None if it is good.
+
+    Rules, in this order: undecodable, wrong_rate, not_mono, not_finite, empty, silent, clipped,
+    noise, too_slow, long_gap, mostly_silent, too_fast, cut_off.
+    """
+    longest_silence = max(measures.longest_gap, measures.leading_silence, measures.trailing_silence)
+    steady = measures.level_range < MIN_LEVEL_RANGE_DB
+    rules = (
+        ("undecodable", measures.problem is not None),
+        ("wrong_rate", measures.sample_rate != SAMPLE_RATE),
+        ("not_mono", measures.channels != 1),
+        ("not_finite", not measures.finite),
+        ("empty", measures.seconds < MIN_SECONDS),
+        ("silent", measures.level < MIN_LEVEL_DBFS),
+        ("clipped", measures.clipped_share > MAX_CLIPPED_SHARE),
+        ("noise", steady or measures.smoothness < MIN_SMOOTHNESS),
+        ("too_slow", measures.seconds > MAX_SECONDS_PER_WORD * words + SPARE_SECONDS),
+        ("long_gap", longest_silence > MAX_GAP_SECONDS),
+        ("mostly_silent", measures.silence_share > MAX_SILENCE_SHARE),
+        ("too_fast", measures.seconds < MIN_SECONDS_PER_WORD * words),
+        ("cut_off", measures.tail > MAX_TAIL_DB),
+    )
+    return next((name for name, broken in rules if broken), None)

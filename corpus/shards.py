@@ -1,0 +1,238 @@
+"""Shards: joins texts and clips into the rows of the corpus, and writes the dataset folder.
+
+The folder is written whole under another name and then takes the old one's place. It depends on
+the tables, the store and the prompts alone, so the same corpus gives the same bytes.
+"""
+
+import shutil
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from corpus.card import SplitFacts, write_card
+from corpus.plan import Plan
+from corpus.progress import Progress
+from corpus.prompts import Prompts
+from corpus.run_folder import RunFolder
+from corpus.speech import QUERY, RESPONSE
+from corpus.store import Store, write_whole
+from corpus.tables import Row, read_rows
+from schemas.recipe import Recipe
+from schemas.slots import EMOTIONAL, SPLITS, SUBSETS, PairSlot
+from schemas.tables import AUDIO, ROWS
+
+STAGE = "shards"
+
+ROW_GROUP_BYTES = 32_000_000
+"""The Hub's viewer reads a row group at a time and wants them under 100 MB; up to four subsets and
+splits are open at once, so this also bounds the stage's memory."""
+
+# Clips are compressed already; squeezing FLAC again costs time and wins nothing.
+COMPRESSION = {
+    f"{name}.bytes" if ROWS.field(name).type == AUDIO else name: (
+        "NONE" if ROWS.field(name).type == AUDIO else "zstd"
+    )
+    for name in ROWS.names
+} | {f"{name}.path": "zstd" for name in ROWS.names if ROWS.field(name).type == AUDIO}
+
+
+def write_corpus(
+    run: RunFolder,
+    recipe: Recipe,
+    prompts: Prompts,
+    store: Store,
+    tts_model: str,
+    progress: Progress,
+) -> None:
+    """Writes `corpus/`: the Parquet shards and the card. Does nothing if they are up to date.
+
+    Raises:
+        OSError: the disk is full or fails; the corpus that stood before is untouched.
+    """
+    plan = Plan(recipe, prompts)
+    made_from = _inputs(run, recipe, prompts, tts_model)
+    stamp = run.root / "tables" / "corpus.sha256"
+    if run.corpus.exists() and stamp.exists() and stamp.read_text() == made_from:
+        for pair in plan.pairs():
+            progress.filled(STAGE, pair.cell)
+        return
+    fresh = run.root / ".corpus.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        facts = _write_shards(fresh, run, recipe, prompts, plan, store, tts_model, progress)
+        write_card(fresh, recipe, prompts, plan, tts_model, facts)
+        stamp.unlink(missing_ok=True)
+        _take_place(fresh, run.corpus)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    write_whole(stamp, made_from.encode())
+
+
+def _inputs(run: RunFolder, recipe: Recipe, prompts: Prompts, tts_model: str) -> str:
+    digest = sha256()
+    for path in (run.queries, run.responses, run.clips):
+        digest.update(sha256(path.read_bytes()).digest())
+    digest.update(prompts.digest.encode())
+    shaping = recipe.model_dump_json(exclude={"llm": {"endpoints", "concurrency"}, "prompts": True})
+    digest.update(f"{shaping}\0{tts_model}".encode())
+    return digest.hexdigest()
+
+
+def _take_place(fresh: Path, corpus: Path) -> None:
+    old = corpus.with_name(".corpus.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if corpus.exists():
+        corpus.rename(old)
+    fresh.rename(corpus)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_shards(
+    folder: Path,
+    run: RunFolder,
+    recipe: Recipe,
+    prompts: Prompts,
+    plan: Plan,
+    store: Store,
+    tts_model: str,
+    progress: Progress,
+) -> list[SplitFacts]:
+    writers = {
+        (subset, split): _SplitWriter(folder / "data" / subset, split, recipe.shards.max_bytes)
+        for subset in SUBSETS
+        for split in SPLITS
+    }
+    try:
+        for pair, row in corpus_rows(run, recipe, prompts, plan, store, tts_model):
+            writers[pair.query.subset, pair.query.split].add(row)
+            progress.filled(STAGE, pair.cell)
+    finally:
+        for writer in writers.values():
+            writer.close()
+    return [
+        SplitFacts(subset, split, writer.rows, writer.finish(), writer.seconds)
+        for (subset, split), writer in writers.items()
+        if writer.rows
+    ]
+
+
+def corpus_rows(
+    run: RunFolder,
+    recipe: Recipe,
+    prompts: Prompts,
+    plan: Plan,
+    store: Store,
+    tts_model: str,
+) -> Iterator[tuple[PairSlot, Row]]:
+    """The rows of the corpus in slot order, each with its slot; reads every table once."""
+    responses, clips = read_rows(run.responses), read_rows(run.clips)
+    neutral = prompts.anchor_file.neutral_query
+    for slot, query in zip(plan.queries(), read_rows(run.queries), strict=True):
+        spoken = _clip(store, next(clips), QUERY)
+        query_style = (
+            plan.anchors[slot.anchor].query_style if slot.subset == EMOTIONAL else neutral.style
+        )
+        for pair in plan.pairs_of(slot):
+            response = next(responses)
+            answered = _clip(store, next(clips), RESPONSE)
+            anchor = plan.anchors[pair.anchor]
+            yield (
+                pair,
+                {
+                    "id": pair.id,
+                    "subset": slot.subset,
+                    "split": slot.split,
+                    "query_id": slot.id,
+                    "topic": query["topic"],
+                    "query_text": query["text"],
+                    "query_emotion": slot.emotion,
+                    "response_text": response["text"],
+                    "response_emotion": pair.anchor,
+                    "valence": anchor.valence,
+                    "arousal": anchor.arousal,
+                    "query_audio": spoken["audio"],
+                    "response_audio": answered["audio"],
+                    "query_seconds": spoken["seconds"],
+                    "response_seconds": answered["seconds"],
+                    "query_style": query_style,
+                    "response_style": anchor.response_style,
+                    "llm_model": recipe.llm.model,
+                    "tts_model": tts_model,
+                    "query_voice": recipe.speech.query_voice,
+                    "response_voice": recipe.speech.response_voice,
+                    "query_attempt": query["attempt"],
+                    "response_attempt": response["attempt"],
+                },
+            )
+
+
+def _clip(store: Store, clip: Row, role: str) -> Row:
+    assert clip["role"] == role
+    path = store.clips.path(clip["digest"])
+    audio = {"bytes": path.read_bytes(), "path": f"{clip['id']}-{role}.flac"}
+    return {"audio": audio, "seconds": clip["seconds"]}
+
+
+class _SplitWriter:
+    """Writes one split of one subset as shards of bounded size."""
+
+    def __init__(self, folder: Path, split: str, max_bytes: int) -> None:
+        self._folder = folder
+        self._split = split
+        self._max_bytes = max_bytes
+        self._group: list[Row] = []
+        self._group_bytes = 0
+        self._shard_bytes = 0
+        self._writer: pq.ParquetWriter | None = None
+        self._shards: list[Path] = []
+        self.rows = 0
+        self.seconds = 0.0
+
+    def add(self, row: Row) -> None:
+        size = sum(len(row[name]["bytes"]) for name in ("query_audio", "response_audio"))
+        if self._group and self._group_bytes + size > ROW_GROUP_BYTES:
+            self._flush()
+        if self._shard_bytes and self._shard_bytes + self._group_bytes + size > self._max_bytes:
+            self.close()
+        self._group.append(row)
+        self._group_bytes += size
+        self.rows += 1
+        self.seconds += row["query_seconds"] + row["response_seconds"]
+
+    def _flush(self) -> None:
+        if not self._group:
+            return
+        if self._writer is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            path = self._folder / f"{self._split}-{len(self._shards):05d}.parquet"
+            self._shards.append(path)
+            self._writer = pq.ParquetWriter(
+                path,
+                ROWS,
+                compression=COMPRESSION,
+                write_page_index=True,
+                use_content_defined_chunking=True,
+            )
+        self._writer.write_table(pa.Table.from_pylist(self._group, schema=ROWS))
+        self._shard_bytes += self._group_bytes
+        self._group, self._group_bytes = [], 0
+
+    def close(self) -> None:
+        """Ends the shard that is being written."""
+        self._flush()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self._shard_bytes = 0
+
+    def finish(self) -> list[Path]:
+        """Gives the shards their final names, which tell how many there are."""
+        count = len(self._shards)
+        return [
+            path.rename(path.with_name(f"{path.stem}-of-{count:05d}.parquet"))
+            for path in self._shards
+        ]

@@ -1,0 +1,239 @@
+"""Speech: one clip for every query and every response, each delivered as its anchor asks.
+
+A query is spoken once, at its own emotion, and shared by its pairs; a response is spoken in its
+anchor's response style. A voice that takes words gets the style as an instruction, the builtin
+voice gets the style's point of the valence-arousal plane.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from typing import Protocol
+
+import orjson
+
+from corpus.clips import ClipMeasures, clip_problem
+from corpus.errors import SympatheiaError
+from corpus.plan import Plan
+from corpus.progress import Progress
+from corpus.prompts import Prompts
+from corpus.run_folder import RunFolder
+from corpus.store import Store
+from corpus.tables import Row, read_rows, replace_rejects, write_table
+from schemas.prompts import Point
+from schemas.recipe import Speech
+from schemas.tables import CLIPS
+
+STAGE = "speech"
+QUERY, RESPONSE = "query", "response"
+
+GIVE_UP_AFTER = 20
+"""Clips that may run out of attempts before the stage stops; until then the others are made."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipRequest:
+    """Everything that shapes a clip; exactly one of `style` and `point` is given."""
+
+    model: str
+    voice: str
+    text: str
+    language: str
+    seed: int
+    style: str | None = None
+    point: Point | None = None
+
+    def digest(self) -> str:
+        """SHA-256 of the request."""
+        plain = {"clip": asdict(self) | {"point": self.point and self.point.model_dump()}}
+        return sha256(orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A clip as a voice gave it: FLAC bytes if it could be decoded, and what was measured."""
+
+    flac: bytes | None
+    measures: ClipMeasures
+
+
+class Voice(Protocol):
+    """What can make a clip; see `corpus.builtin_voice` and `corpus.speech_client`."""
+
+    model: str
+    takes_points: bool
+
+    async def speak(self, request: ClipRequest, what: str) -> Clip:
+        """Makes one clip; `what` names it in errors."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _ClipSlot:
+    id: str
+    role: str
+    cell: str
+    text: str
+    voice: str
+    style: str
+    point: Point
+
+
+async def speak_all(
+    run: RunFolder,
+    speech: Speech,
+    plan: Plan,
+    prompts: Prompts,
+    store: Store,
+    voice: Voice,
+    progress: Progress,
+) -> None:
+    """Makes every clip that is not in the store, and puts the table of clips on file.
+
+    Raises:
+        SympatheiaError: clips ran out of attempts, or the voice failed for too long. What was made
+            until then is kept, and the refusals are on file.
+    """
+    stage = _Speaking(speech, plan, store, voice, progress)
+    slots = _slots(run, speech, plan, prompts)
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(speech.concurrency):
+                group.create_task(stage.work(slots))
+    except* (SympatheiaError, OSError) as errors:
+        raise errors.exceptions[0] from None
+    finally:
+        refused = (
+            row
+            for slot in _slots(run, speech, plan, prompts)
+            for row in stage.refused.get((slot.role, slot.id), ())
+        )
+        replace_rejects(run.rejects, (STAGE,), refused)
+    if stage.exhausted:
+        raise SympatheiaError(stage.shortage())
+    made = (stage.made[slot.role, slot.id] for slot in _slots(run, speech, plan, prompts))
+    write_table(run.clips, CLIPS, made)
+
+
+def _slots(run: RunFolder, speech: Speech, plan: Plan, prompts: Prompts) -> Iterator[_ClipSlot]:
+    """Every clip of the corpus: each query's, followed by those of its responses."""
+    responses = read_rows(run.responses)
+    neutral = prompts.anchor_file.neutral_query
+    for slot, query in zip(plan.queries(), read_rows(run.queries), strict=True):
+        anchor = plan.anchors[slot.anchor] if slot.anchor else None
+        yield _ClipSlot(
+            slot.id,
+            QUERY,
+            slot.cell,
+            query["text"],
+            speech.query_voice,
+            anchor.query_style if anchor else neutral.style,
+            anchor.point if anchor else neutral.delivery,
+        )
+        for pair in plan.pairs_of(slot):
+            answering = plan.anchors[pair.anchor]
+            yield _ClipSlot(
+                pair.id,
+                RESPONSE,
+                pair.cell,
+                next(responses)["text"],
+                speech.response_voice,
+                answering.response_style,
+                answering.response_delivery,
+            )
+
+
+class _Speaking:
+    """The clips made so far in one run of the stage; its workers share it."""
+
+    def __init__(
+        self, speech: Speech, plan: Plan, store: Store, voice: Voice, progress: Progress
+    ) -> None:
+        self._speech = speech
+        self._plan = plan
+        self._store = store
+        self._voice = voice
+        self._progress = progress
+        self.made: dict[tuple[str, str], Row] = {}
+        self.refused: dict[tuple[str, str], list[Row]] = {}
+        self.exhausted: list[tuple[str, str]] = []
+
+    async def work(self, slots: Iterator[_ClipSlot]) -> None:
+        """Fills slots until there are none left, or too many stay empty."""
+        for slot in slots:
+            await self._fill(slot)
+            if len(self.exhausted) > GIVE_UP_AFTER:
+                return
+
+    async def _fill(self, slot: _ClipSlot) -> None:
+        refused: list[Row] = []
+        key = slot.role, slot.id
+        words = len(slot.text.split())
+        for attempt in range(self._speech.max_attempts):
+            request = self._request(slot, attempt)
+            digest = request.digest()
+            measures = await self._measures(request, digest, f"{slot.role} {slot.id}")
+            reason = clip_problem(measures, words)
+            if reason is None:
+                self.made[key] = {
+                    "id": slot.id,
+                    "role": slot.role,
+                    "attempt": attempt,
+                    "digest": digest,
+                    "seconds": measures.seconds,
+                }
+                self._progress.filled(STAGE, slot.cell)
+                break
+            self._progress.refused(STAGE, reason)
+            refused.append(
+                {
+                    "stage": STAGE,
+                    "slot": f"{slot.id}-{slot.role}",
+                    "attempt": attempt,
+                    "text": slot.text,
+                    "reason": reason,
+                }
+            )
+        else:
+            self.exhausted.append(key)
+        if refused:
+            self.refused[key] = refused
+
+    def _request(self, slot: _ClipSlot, attempt: int) -> ClipRequest:
+        return ClipRequest(
+            model=self._voice.model,
+            voice=slot.voice,
+            text=slot.text,
+            language=self._speech.language,
+            seed=self._plan.seed(f"speech-{slot.role}", slot.id, attempt),
+            # The published run closes every style with a full stop.
+            style=None if self._voice.takes_points else f"{slot.style}.",
+            point=slot.point if self._voice.takes_points else None,
+        )
+
+    async def _measures(self, request: ClipRequest, digest: str, what: str) -> ClipMeasures:
+        words = len(request.text.split())
+        record = self._store.clip_measures.get(digest)
+        if record is not None:
+            measures = ClipMeasures(**record)
+            if clip_problem(measures, words) or digest in self._store.clips:
+                return measures
+        clip = await self._voice.speak(request, what)
+        if clip.flac is not None:
+            self._store.clips.put(digest, clip.flac)
+        self._store.clip_measures.put(digest, asdict(clip.measures))
+        return clip.measures
+
+    def shortage(self) -> str:
+        """What stayed empty, how often and why."""
+        role, slot_id = key = self.exhausted[0]
+        reasons = Counter(str(row["reason"]) for row in self.refused[key])
+        why = ", ".join(f"{reason} {count}x" for reason, count in reasons.most_common())
+        return (
+            f"{len(self.exhausted)} clips stayed unusable after {self._speech.max_attempts} "
+            f"attempts each; the {role} of {slot_id}, for one, was refused as {why}. Look at the "
+            "voice's server, or raise speech.max_attempts, and run the same command again; "
+            "everything made is kept."
+        )

@@ -1,0 +1,1 @@
+"""The sentences: Prefect flows, the command line and the recipes."""

@@ -1,0 +1,214 @@
+"""The command line. Results go to standard output, progress and errors to standard error."""
+
+import errno
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from corpus.errors import InvalidInput, SympatheiaError
+
+STAGES = ("plan", "queries", "responses", "speech", "shards")
+
+PROMPTS_OPTION = click.option(
+    "--prompts",
+    type=click.Path(path_type=Path),
+    help="A prompts folder; the bundled one if not given.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--debug", is_flag=True, help="Show the trace of an error.")
+@click.version_option(package_name="sympatheia-corpus")
+def cli(debug: bool) -> None:
+    """Builds corpora of emotion-conditioned spoken dialogue."""
+
+
+@cli.command()
+@click.argument("recipe")
+@click.option(
+    "--run-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the run keeps its work; runs/NAME if not given.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key of the recipe: dotted KEY, TOML VALUE.",
+)
+@click.option("--until", type=click.Choice(STAGES), default=STAGES[-1], help="The last stage.")
+def build(recipe: str, run_dir: Path | None, overrides: tuple[str, ...], until: str) -> None:
+    """Build or continue the corpus of RECIPE, a bundled name (demo, sympatheia-18k) or a file."""
+    from corpus.plan import Plan
+    from corpus.recipes import load_recipe, recipe_prompts
+    from corpus.run_folder import RunFolder
+    from flows.services import prefect_api
+
+    loaded = load_recipe(recipe, overrides)
+    prompts = recipe_prompts(loaded)
+    plan = Plan(loaded, prompts)
+    run = RunFolder(run_dir or Path("runs") / loaded.name)
+    with run.locked():
+        run.adopt(loaded, prompts)
+        servers = ", ".join(loaded.llm.endpoints) or "the embedded server"
+        voices = ", ".join(loaded.speech.endpoints) or "the builtin voice"
+        _say(f"{loaded.name}: {plan.pair_count:,} pairs from {plan.query_count:,} queries")
+        _say(f"  prompts  {prompts.folder}, templates '{loaded.llm.templates}'")
+        _say(f"  texts    {loaded.llm.model} at {servers}")
+        _say(f"  speech   {voices}")
+        _say(f"  folder   {run.root}")
+        with prefect_api():
+            from flows.corpus import build_corpus
+
+            build_corpus(run.root, until)
+    _say(f"Done. {_made(run, until)}")
+
+
+def _made(run: "RunFolder", until: str) -> str:  # noqa: F821
+    match until:
+        case "plan":
+            return f"The resolved recipe is {run.recipe}."
+        case "queries":
+            return f"The queries are in {run.queries}."
+        case "responses":
+            return f"The texts are in {run.queries.parent}."
+        case "speech":
+            return f"The clips are in {run.store}, listed in {run.clips}."
+    return f"The dataset is {run.corpus}; what was refused is in {run.rejects}."
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(folder: Path, as_json: bool) -> None:
+    """Show what a run has done, per stage and cell, and what it refused."""
+    from corpus.run_folder import RunFolder
+    from flows.status import print_status, read_status
+
+    found = read_status(RunFolder(folder))
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        print_status(found)
+
+
+@cli.group()
+def anchors() -> None:
+    """List or check the anchors of a prompts folder."""
+
+
+@anchors.command("list")
+@PROMPTS_OPTION
+def list_anchors(prompts: Path | None) -> None:
+    """List the anchors with their coordinates and styles."""
+    from flows.status import print_anchors
+
+    for loaded in _every_template_set(prompts)[:1]:
+        print_anchors(loaded.anchors)
+
+
+@anchors.command("check")
+@PROMPTS_OPTION
+def check_anchors(prompts: Path | None) -> None:
+    """Check that a prompts folder is complete and consistent."""
+    sets = _every_template_set(prompts)
+    click.echo(
+        f"{sets[0].folder}: {len(sets[0].anchors)} anchors, {len(sets[0].topics)} topics, "
+        f"templates {', '.join(loaded.template_set for loaded in sets)}: all in order."
+    )
+
+
+def _every_template_set(folder: Path | None) -> list["Prompts"]:  # noqa: F821
+    from corpus.prompts import BUNDLED, load_prompts, template_sets
+
+    folder = folder or BUNDLED
+    # A folder without any set is refused by name, as one without the usual set.
+    return [load_prompts(folder, name) for name in template_sets(folder) or ["full"]]
+
+
+@cli.command()
+@click.argument("recipe")
+@click.option("--anchor", required=True, help="The anchor to preview.")
+@click.option("-n", "count", type=click.IntRange(0, 20), default=1, help="How many sample pairs.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As for build.")
+def preview(recipe: str, anchor: str, count: int, overrides: tuple[str, ...]) -> None:
+    """Show the prompts of an anchor and some sample pairs, without writing a run."""
+    from corpus.recipes import load_recipe
+    from flows.preview import print_preview
+
+    print_preview(load_recipe(recipe, overrides), anchor, count)
+
+
+@cli.group()
+def serve() -> None:
+    """Run one of the servers that the pipeline can use."""
+
+
+@serve.command("text")
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@click.option("--threads", type=click.IntRange(1), default=os.cpu_count(), show_default=True)
+def serve_text(port: int, threads: int) -> None:
+    """Serve the embedded text model at /v1/chat/completions."""
+    from corpus import text_server
+
+    text_server.serve(port, threads)
+
+
+@serve.command("voice")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=8091, show_default=True)
+def serve_voice(host: str, port: int) -> None:
+    """Serve the builtin voice at /v1/audio/speech."""
+    from corpus import voice_server
+
+    voice_server.serve(host, port)
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def main() -> None:
+    """Runs the command line and turns every error into a sentence and an exit code."""
+    # Wherever it stands: one adds it behind a command that has just failed.
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    try:
+        cli.main(arguments, standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(InvalidInput.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        _say("Stopped. Nothing done is lost: run the same command again to continue.")
+        sys.exit(130)
+    except SympatheiaError as error:
+        if debug:
+            raise
+        _say(f"Error: {error}")
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if debug:
+            raise
+        _say(f"Error: {_disk_trouble(error)}")
+        sys.exit(SympatheiaError.exit_code)
+    except Exception as error:
+        if debug:
+            raise
+        _say(f"Error: {type(error).__name__}: {error}. This is a defect; --debug shows its trace.")
+        sys.exit(SympatheiaError.exit_code)
+
+
+def _disk_trouble(error: OSError) -> str:
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return (
+            f"The disk is full{where}. Free some space and run the same command again: what was "
+            "done is kept."
+        )
+    return f"{error.strerror or error}{where}. Mend that and run the same command again."

@@ -1,0 +1,94 @@
+"""Shows on standard error how a run gets on: a live table on a terminal, else a line at times."""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from corpus.progress import Progress
+
+LINE_EVERY_SECONDS = 10.0
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person says them; a dash when they are not known."""
+    if seconds is None:
+        return "-"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def stages_table(stages: dict[str, Any]) -> Table:
+    """One line a stage: how much is done, how fast, how long it will take, what was refused."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("stage", "done", "of", "per second", "time left", "refused"):
+        table.add_column(name, justify="left" if name == "stage" else "right")
+    for name, stage in stages.items():
+        rate = stage["per_second"]
+        table.add_row(
+            name,
+            f"{stage['done']:,}",
+            f"{stage['total']:,}",
+            "-" if rate is None else f"{rate:,.1f}",
+            "done" if stage["done"] == stage["total"] else duration(stage["seconds_left"]),
+            f"{sum(stage['rejections'].values()):,}",
+        )
+    return table
+
+
+class _LiveStages:
+    """A table that is made anew each time the terminal is refreshed."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def __rich__(self) -> Table:
+        return stages_table(self._progress.snapshot())
+
+
+@contextmanager
+def shown(progress: Progress) -> Iterator[None]:
+    """Shows progress for as long as the block runs."""
+    console = Console(file=sys.stderr)
+    if console.is_terminal:
+        with Live(_LiveStages(progress), console=console, refresh_per_second=2):
+            yield
+        return
+    ended = threading.Event()
+    thread = threading.Thread(target=_print_lines, args=(progress, ended), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _print_lines(progress: Progress, ended: threading.Event) -> None:
+    said: dict[str, int] = {}
+    last = time.monotonic()
+    while True:
+        over = ended.wait(0.5)
+        due = over or time.monotonic() - last >= LINE_EVERY_SECONDS
+        for name, stage in progress.snapshot().items():
+            done, total = stage["done"], stage["total"]
+            finished = done == total and said.get(name) != total
+            if finished or (due and said.get(name) != done):
+                said[name] = done
+                last = time.monotonic()
+                rate = stage["per_second"]
+                pace = "" if rate is None else f", {rate:.1f} a second"
+                left = "" if finished else f", {duration(stage['seconds_left'])} left"
+                print(f"{name}: {done:,} of {total:,}{pace}{left}", file=sys.stderr, flush=True)  # noqa: T201
+        if over:
+            return

@@ -1,0 +1,72 @@
+"""What `preview` prints: the prompts of an anchor, and sample pairs written for the occasion."""
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from corpus.errors import InvalidInput
+from corpus.plan import Plan
+from corpus.prompts import Message, Prompts
+from corpus.recipes import recipe_prompts
+from corpus.run_folder import RunFolder
+from corpus.tables import read_rows
+from schemas.recipe import Recipe
+
+PLACEHOLDER = "(the query)"
+
+
+def print_preview(recipe: Recipe, anchor: str, count: int) -> None:
+    """Prints the prompts of an anchor, then `count` pairs made in a folder that is thrown away.
+
+    Raises:
+        InvalidInput: the recipe has no such anchor.
+        SympatheiaError: the pairs cannot be written.
+    """
+    prompts = recipe_prompts(recipe)
+    plan = Plan(recipe, prompts)
+    if anchor not in plan.anchors:
+        raise InvalidInput(
+            f"--anchor: '{anchor}' is not an anchor of this recipe; it has "
+            f"{', '.join(plan.anchors)}."
+        )
+    _print_prompts(prompts, plan, anchor)
+    if not count:
+        return
+    small = recipe.model_copy(
+        update={
+            "anchors": (anchor,),
+            "emotional": recipe.emotional.model_copy(update={"pairs_per_anchor": count}),
+            "neutral": recipe.neutral.model_copy(update={"queries": 0}),
+        }
+    )
+    with tempfile.TemporaryDirectory(prefix="sympatheia-preview-") as folder:
+        run = RunFolder(Path(folder))
+        run.adopt(small, prompts)
+        from flows.services import prefect_api
+
+        with prefect_api():
+            from flows.corpus import build_corpus
+
+            build_corpus(run.root, "responses")
+        queries = read_rows(run.queries)
+        for query, response in zip(queries, read_rows(run.responses), strict=True):
+            click.secho(f"\npair {query['query_id']} ({query['topic']})", bold=True)
+            click.echo(f"query:    {query['text']}\nresponse: {response['text']}")
+
+
+def _print_prompts(prompts: Prompts, plan: Plan, name: str) -> None:
+    anchor = plan.anchors[name]
+    topic = prompts.topics[0]
+    for title, messages in (
+        ("query", prompts.emotional_query(anchor, topic)),
+        ("response", prompts.emotional_response(anchor, PLACEHOLDER)),
+        ("response to a neutral query", prompts.neutral_response(anchor, PLACEHOLDER)),
+    ):
+        click.secho(f"\nprompt for a {title}", bold=True)
+        _print_messages(messages)
+
+
+def _print_messages(messages: list[Message]) -> None:
+    for message in messages:
+        click.echo(f"[{message['role']}]\n{message['content']}\n")

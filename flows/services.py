@@ -1,0 +1,192 @@
+"""Servers that a run starts for itself, each a child process that ends with the run.
+
+A child watches its standard input, whose other end the run holds: when the run ends, however
+violently, the pipe closes and the child ends too. Nothing is left behind by a kill.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import IO
+
+from corpus import text_server as text_server_module
+from corpus.errors import SympatheiaError
+from corpus.store import write_whole
+
+READY_SECONDS = 120.0
+"""Longest wait for a child to answer: a cold disk makes its imports slow."""
+
+STOP_SECONDS = 5.0
+
+# Prefect in a child or in this process: silent, offline, and nothing sent to anyone.
+PREFECT_QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_ENABLED": "false",
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+}
+
+
+@contextmanager
+def text_server() -> Iterator[str]:
+    """The embedded text server, on all cores; gives its OpenAI-style base address.
+
+    Raises:
+        SympatheiaError: it does not come up.
+    """
+    with _child("text", [str(os.cpu_count() or 1)], health="/v1/models") as address:
+        yield f"{address()}/v1"
+
+
+@contextmanager
+def prefect_api() -> Iterator[None]:
+    """Prefect's API for this process: the server the user has set up, or one of the run's own.
+
+    The own server comes up while this process imports Prefect and the models. It keeps its data in
+    a temporary folder: what a run must remember is in its run folder.
+
+    Raises:
+        SympatheiaError: the own server does not come up.
+    """
+    os.environ.update({name: os.environ.get(name, value) for name, value in PREFECT_QUIET.items()})
+    if _user_has_prefect():
+        yield
+        return
+    home = tempfile.mkdtemp(prefix="sympatheia-prefect-")  # the child removes it
+    os.environ["PREFECT_HOME"] = home
+    with _child("prefect", [home], health="/api/health") as address:
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        with temporary_settings({PREFECT_API_URL: f"{address()}/api"}):
+            yield
+
+
+def _user_has_prefect() -> bool:
+    if os.environ.get("PREFECT_API_URL"):
+        return True
+    home = Path(os.environ.get("PREFECT_HOME", Path.home() / ".prefect"))
+    profiles = home / "profiles.toml"
+    return profiles.is_file() and "PREFECT_API_URL" in profiles.read_text(encoding="utf-8")
+
+
+@contextmanager
+def _child(kind: str, arguments: list[str], health: str) -> Iterator[Callable[[], str]]:
+    """Starts a child at once; calling what this gives waits for it and returns its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "flows.services", kind, str(port), *arguments]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            yield lambda: _ready(process, kind, address, health, log)
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _ready(
+    process: subprocess.Popen[bytes], kind: str, address: str, health: str, log: IO[bytes]
+) -> str:
+    deadline = time.monotonic() + READY_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(address + health, timeout=5):
+                return address
+        except OSError:  # not up yet: refused, reset or still loading
+            time.sleep(0.05)
+    log.seek(0)
+    said = log.read().decode(errors="replace").strip().splitlines()
+    raise SympatheiaError(
+        f"The {kind} server of this run did not come up"
+        f"{': ' + said[-1][:300] if said else f' within {READY_SECONDS:.0f} s'}. Free some memory "
+        "and run the same command again."
+    )
+
+
+# What follows runs in the child.
+
+
+def _end_with_parent(cleanup: Path | None) -> None:
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(STOP_SECONDS - 1)
+        if cleanup is not None:
+            shutil.rmtree(cleanup, ignore_errors=True)
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _serve_prefect(port: int, home: Path) -> None:
+    os.environ.update(PREFECT_QUIET | {"PREFECT_HOME": str(home), "PREFECT__SERVER_EPHEMERAL": "1"})
+    try:
+        if blank_database().exists():
+            shutil.copyfile(blank_database(), home / "prefect.db")
+        import uvicorn
+        from prefect.server.api.server import create_app
+
+        uvicorn.run(create_app(ephemeral=True), host="127.0.0.1", port=port, log_level="error")
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def blank_database() -> Path:
+    """Where an empty, migrated Prefect database is kept: making one takes ten seconds, once."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return cache / "sympatheia" / f"prefect-{metadata.version('prefect')}.db"
+
+
+def prepare() -> None:
+    """Makes the blank Prefect database, if it is not there; part of setting up."""
+    if blank_database().exists():
+        return
+    with tempfile.TemporaryDirectory(prefix="sympatheia-prefect-") as home:
+        os.environ.update(PREFECT_QUIET | {"PREFECT_HOME": home})
+        from prefect.server.database import provide_database_interface
+
+        asyncio.run(provide_database_interface().create_db())
+        with closing(sqlite3.connect(Path(home) / "prefect.db")) as made:
+            made.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        write_whole(blank_database(), (Path(home) / "prefect.db").read_bytes())
+
+
+def main(arguments: list[str]) -> None:
+    """The child's body: `prepare`, `text PORT THREADS` or `prefect PORT HOME`."""
+    match arguments:
+        case ["prepare"]:
+            prepare()
+        case ["text", port, threads]:
+            _end_with_parent(None)
+            text_server_module.serve(int(port), int(threads))
+        case ["prefect", port, home]:
+            _end_with_parent(Path(home))
+            _serve_prefect(int(port), Path(home))
+        case _:
+            raise SystemExit(f"unknown service: {arguments}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
