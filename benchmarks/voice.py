@@ -145,18 +145,19 @@ def main() -> None:
     }
 
     speak(jobs[query][0])
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     clips = [speak(job) for job in jobs[query]]
-    alone = time.perf_counter() - start
+    alone, alone_cpu = time.perf_counter() - start, time.process_time() - start_cpu
     seconds = sum(measure(clip).seconds for clip in clips)
     result["seconds_of_audio"] = round(seconds, 1)
     result["real_time_factor_1_process"] = round(alone / seconds, 4)
+    result["cpu_seconds_per_second_of_audio"] = round(alone_cpu / seconds, 4)
 
-    start = time.perf_counter()
+    start = time.process_time()
     for clip in clips * CHECK_REPEATS:
         clip_problem(measure(clip), 10)
-    checked = time.perf_counter() - start
-    result["check_ms_per_second_of_audio"] = round(1e3 * checked / seconds / CHECK_REPEATS, 3)
+    checked = time.process_time() - start
+    result["check_cpu_ms_per_second_of_audio"] = round(1e3 * checked / seconds / CHECK_REPEATS, 3)
 
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         list(pool.map(speak, jobs[query][:16]))  # both have loaded the voice

@@ -18,26 +18,29 @@ from schemas.recipe import Speech
 _voice: Voice | None = None
 
 
-class BuiltinVoice:
-    """The builtin voice on `speech.concurrency` processes; a context manager.
+def require_speakers(speech: Speech) -> None:
+    """Checks that the builtin voice has the speakers a recipe names.
 
     Raises:
-        InvalidInput: a speaker is not one of the voice's.
+        InvalidInput: it has not.
     """
+    for key, name in (
+        ("speech.query_voice", speech.query_voice),
+        ("speech.response_voice", speech.response_voice),
+    ):
+        if name not in SPEAKERS:
+            raise InvalidInput(
+                f"{key}: the builtin voice has no speaker '{name}'; it has {', '.join(SPEAKERS)}."
+            )
+
+
+class BuiltinVoice:
+    """The builtin voice on `speech.concurrency` processes; a context manager."""
 
     model = MODEL_NAME
     takes_points = True
 
     def __init__(self, speech: Speech) -> None:
-        for key, name in (
-            ("speech.query_voice", speech.query_voice),
-            ("speech.response_voice", speech.response_voice),
-        ):
-            if name not in SPEAKERS:
-                raise InvalidInput(
-                    f"{key}: the builtin voice has no speaker '{name}'; it has "
-                    f"{', '.join(SPEAKERS)}."
-                )
         # Spawned, not forked: the parent has threads (torch, the event loop) by now.
         self._pool = ProcessPoolExecutor(
             speech.concurrency,

@@ -64,7 +64,7 @@ FIRST_ANSWER_SECONDS = 15.0
 # request is sometimes sent into a connection that is being closed.
 KEEPALIVE_SECONDS = 2.0
 
-_WAIT = wait_random_exponential(multiplier=0.5, max=10)
+_WAIT = wait_random_exponential(multiplier=0.5, max=5)
 _FORBIDDEN = (401, 403)
 
 

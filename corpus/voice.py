@@ -103,8 +103,8 @@ def delivery(valence: float, arousal: float) -> Delivery:
 
     Every quantity is linear in the two coordinates, factors in their logarithm. Arousal leads
     everywhere: aroused speech is faster, higher, wider in pitch, brighter, louder and pressed; low
-    arousal is its mirror image, and breathy. Valence moves pitch and its range up a little, so that
-    joy lies above anger at equal arousal, and makes displeasure harder and a little louder. The
+    arousal is its mirror image, and breathy. Valence moves pitch and its range, so that of two equally
+    aroused points the pleasant one lies higher, and makes displeasure harder and a little louder. The
     sizes are tuned on `benchmarks/voice.py` so that arousal can be read from every feature across
     different sentences while a speech recogniser still hears each word.
 
@@ -129,7 +129,7 @@ def delivery(valence: float, arousal: float) -> Delivery:
 
 
 # What the library reads out, found by trying: anything else it drops without a word, among it six
-# accented capitals. Typographic quotation marks and dashes stand at the end.
+# accented capitals. The last line holds typographic quotation marks and dashes.
 _SPEAKABLE = re.compile(
     r"(?![ÈËÐÙÛÝ])[A-Za-zÀ-ÖØ-öø-ÿ0-9\s.,;:!?()\-/&%$£€#@+=°½¼¾'\"…"
     r"\u2018\u2019\u201c\u201d\u2013\u2014]"

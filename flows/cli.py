@@ -43,6 +43,7 @@ def cli(debug: bool) -> None:
 @click.option("--until", type=click.Choice(STAGES), default=STAGES[-1], help="The last stage.")
 def build(recipe: str, run_dir: Path | None, overrides: tuple[str, ...], until: str) -> None:
     """Build or continue the corpus of RECIPE, a bundled name (demo, sympatheia-18k) or a file."""
+    from corpus.builtin_voice import require_speakers
     from corpus.plan import Plan
     from corpus.recipes import load_recipe, recipe_prompts
     from corpus.run_folder import RunFolder
@@ -51,6 +52,8 @@ def build(recipe: str, run_dir: Path | None, overrides: tuple[str, ...], until: 
     loaded = load_recipe(recipe, overrides)
     prompts = recipe_prompts(loaded)
     plan = Plan(loaded, prompts)
+    if loaded.speech.backend == "builtin":
+        require_speakers(loaded.speech)
     run = RunFolder(run_dir or Path("runs") / loaded.name)
     with run.locked():
         run.adopt(loaded, prompts)

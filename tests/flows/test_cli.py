@@ -1,0 +1,164 @@
+"""The command line's manners: exit codes, sentences, and where output goes."""
+
+import json
+
+import pytest
+
+from tests.line import copy_prompts, sympatheia, write_recipe
+from tests.servers import FakeTextServer
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["build"], "Missing argument 'RECIPE'"),
+        (["build", "dmo"], "There is no recipe 'dmo'"),
+        (["build", "demo", "--until", "lunch"], "'lunch' is not one of 'plan', 'queries'"),
+        (["build", "demo", "--set", "split.eval_fraction=0.25"], "split.eval_fraction"),
+        (["build", "demo", "--set", "emotional.pairs=3"], "emotional.pairs: unknown key"),
+        (["build", "demo", "--set", 'anchors=["gloomy"]'], "'gloomy' is not an anchor"),
+        (["build", "demo", "--set", 'prompts="/nowhere"'], "/nowhere does not exist"),
+        (["build", "demo", "--set", 'llm.templates="huge"'], "no set 'huge'; it has full, small"),
+        (["build", "demo", "--set", 'llm.api_key_env="NO_SUCH_KEY"'], "NO_SUCH_KEY"),
+        (["build", "demo", "--set", 'speech.query_voice="Ryan"'], "no speaker 'Ryan'"),
+        (["status", "/nowhere"], "/nowhere"),
+        (["preview", "demo", "--anchor", "gloomy"], "'gloomy' is not an anchor"),
+        (["preview", "demo", "--anchor", "sad", "-n", "99"], "99"),
+        (["serve", "text", "--port", "0"], "--port"),
+        (["dance"], "No such command 'dance'"),
+        (["anchors", "check", "--prompts", "/nowhere"], "/nowhere does not exist"),
+    ],
+)
+def test_wrong_usage_is_exit_2_and_a_sentence(tmp_path, arguments, says):
+    if arguments[0] == "build":
+        arguments = [*arguments, "--run-dir", tmp_path / "run"]
+    ran = sympatheia(*arguments)
+    assert ran.returncode == 2, ran.stderr
+    assert says in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert ran.stdout == ""
+    assert not (tmp_path / "run" / "store").exists()
+
+
+def test_a_folder_that_is_no_run_is_said_to_be_none(tmp_path):
+    ran = sympatheia("status", tmp_path)
+    assert ran.returncode == 2
+    assert "is not a run folder" in ran.stderr
+
+
+def test_help_is_quick_and_on_standard_output():
+    ran = sympatheia("--help")
+    assert ran.returncode == 0
+    assert "build" in ran.stdout
+    assert ran.stderr == ""
+
+
+def test_anchors_list_and_check(tmp_path):
+    listed = sympatheia("anchors", "list", COLUMNS="120")
+    assert listed.returncode == 0
+    assert len(listed.stdout.strip().splitlines()) >= 13
+    assert "-0.85" in listed.stdout
+    checked = sympatheia("anchors", "check")
+    assert "12 anchors, 120 topics" in checked.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda a: a.update(valence=1.5), "anchors.9.valence"),
+        (lambda a: a.pop("goal"), "anchors.9.goal: missing"),
+        (lambda a: a.update(color="blue"), "anchors.9.color: unknown key"),
+        (lambda a: a.update(name="angry"), "two anchors are named 'angry'"),
+        (lambda a: a.update(valence=-0.85, arousal=0.85), "lie at the same point"),
+        (lambda a: a.update(name="Very Sad"), "anchors.9.name"),
+        (lambda a: a.update(cues=[]), "anchors.9.cues"),
+    ],
+)
+def test_anchors_check_names_what_is_wrong(tmp_path, change, says):
+    folder = copy_prompts(tmp_path / "prompts", lambda data: change(data["anchors"][9]))
+    ran = sympatheia("anchors", "check", "--prompts", folder)
+    assert ran.returncode == 2
+    assert says in ran.stderr
+    assert str(folder) in ran.stderr
+
+
+def test_anchors_check_renders_the_templates(tmp_path):
+    folder = copy_prompts(tmp_path / "prompts")
+    template = folder / "templates" / "full" / "emotional_query.jinja"
+    template.write_text(template.read_text() + "{{ anchor.colour }}")
+    ran = sympatheia("anchors", "check", "--prompts", folder)
+    assert ran.returncode == 2
+    assert "emotional_query.jinja" in ran.stderr
+    assert "colour" in ran.stderr
+
+
+def test_an_absent_server_is_named_with_the_remedy(tmp_path):
+    recipe = write_recipe(tmp_path / "r.toml", "http://127.0.0.1:9/v1")
+    ran = sympatheia("build", recipe, "--run-dir", tmp_path / "run")
+    assert ran.returncode == 1
+    assert "No server answers at http://127.0.0.1:9/v1" in ran.stderr
+    assert "llm.endpoints" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_debug_shows_the_trace_wherever_it_stands(tmp_path):
+    ran = sympatheia("build", "dmo", "--debug")
+    assert "Traceback" in ran.stderr
+
+
+def test_until_plan_writes_the_resolved_recipe_and_asks_nothing(tmp_path):
+    with FakeTextServer() as server:
+        recipe = write_recipe(tmp_path / "r.toml", server.base_url)
+        ran = sympatheia("build", recipe, "--run-dir", tmp_path / "run", "--until", "plan")
+        assert ran.returncode == 0, ran.stderr
+        assert (tmp_path / "run" / "recipe.toml").exists()
+        assert server.count == 0
+
+
+def test_until_queries_then_status_then_the_rest(tmp_path):
+    with FakeTextServer() as server:
+        recipe = write_recipe(tmp_path / "r.toml", server.base_url, anchors=("sad",))
+        run = tmp_path / "run"
+        assert sympatheia("build", recipe, "--run-dir", run, "--until", "queries").returncode == 0
+        state = json.loads(sympatheia("status", run, "--json").stdout)
+        assert state["building"] is False
+        assert state["stages"]["queries"]["done"] == state["stages"]["queries"]["total"] == 7
+        assert state["stages"]["queries"]["cells"]["emotional-sad"] == {"done": 4, "total": 4}
+        assert "responses" not in state["stages"]
+        shown = sympatheia("status", run)
+        assert "queries" in shown.stdout
+        asked = server.count
+        assert sympatheia("build", recipe, "--run-dir", run, "--until", "responses").returncode == 0
+        assert not {str(b) for b in server.bodies[:asked]} & {str(b) for b in server.bodies[asked:]}
+
+
+def test_preview_shows_prompts_and_pairs_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with FakeTextServer() as server:
+        recipe = write_recipe(tmp_path / "r.toml", server.base_url)
+        ran = sympatheia("preview", recipe, "--anchor", "tired", "-n", "2")
+        assert ran.returncode == 0, ran.stderr
+        assert "[system]" in ran.stdout
+        assert ran.stdout.count("response: ") == 2
+        assert [path.name for path in tmp_path.iterdir()] == ["r.toml"]
+
+
+def test_no_key_reaches_logs_store_or_errors(tmp_path):
+    with FakeTextServer() as server:
+        recipe = write_recipe(tmp_path / "r.toml", server.base_url, anchors=("sad",))
+        ran = sympatheia(
+            "build",
+            recipe,
+            "--run-dir",
+            tmp_path / "run",
+            "--until",
+            "responses",
+            "--set",
+            'llm.api_key_env="MY_KEY"',
+            MY_KEY="sk-very-secret-123",
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert server.requests[0].authorization == "Bearer sk-very-secret-123"
+        assert "very-secret" not in ran.stdout + ran.stderr
+        for path in (tmp_path / "run").rglob("*"):
+            assert path.is_dir() or b"very-secret" not in path.read_bytes()
