@@ -64,7 +64,10 @@ FIRST_ANSWER_SECONDS = 15.0
 # request is sometimes sent into a connection that is being closed.
 KEEPALIVE_SECONDS = 2.0
 
-_WAIT = wait_random_exponential(multiplier=0.5, max=5)
+WAIT = wait_random_exponential(multiplier=0.5, max=5)
+"""Between tries: seconds drawn from a window that doubles. Short at the most, because it is also
+how long a server that returned may stand idle."""
+
 _FORBIDDEN = (401, 403)
 
 
@@ -198,7 +201,7 @@ class Endpoints:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(Failure),
             stop=impatient,
-            wait=_WAIT,
+            wait=WAIT,
             reraise=True,
         )
         try:
@@ -301,7 +304,7 @@ class Endpoints:
 
         # Not at once: a server that answers this but fails at its work would come and go.
         await asyncio.sleep(1)
-        await AsyncRetrying(retry=retry_if_result(bool), wait=_WAIT)(still_out)
+        await AsyncRetrying(retry=retry_if_result(bool), wait=WAIT)(still_out)
         endpoint.healthy = True
         log.warning("%s is back", endpoint.url)
         self._line.advance()

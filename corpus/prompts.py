@@ -97,6 +97,12 @@ class Prompts:
         """Every topic of the folder, in file order."""
         return self.topic_file.topics
 
+    def aliases_of(self, anchor: Anchor) -> tuple[str, ...]:
+        """Labels of other datasets that stand for an anchor."""
+        return tuple(
+            label for label, name in self.anchor_file.aliases.items() if name == anchor.name
+        )
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the names and contents of every file that shapes a prompt."""

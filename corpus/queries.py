@@ -131,11 +131,17 @@ def _decision(entry: dict[str, object]) -> Decision:
     return Decision(reason=None if verdict == ACCEPTED else str(verdict), **entry)  # type: ignore[arg-type]
 
 
-def query_verdict(prompts: Prompts, slot: QuerySlot, answer: ChatAnswer) -> tuple[str, str | None]:
+def query_verdict(
+    prompts: Prompts, plan: Plan, slot: QuerySlot, answer: ChatAnswer
+) -> tuple[str, str | None]:
     """The query as a voice would read it, and the text rule it breaks, if any."""
+    asked_by = plan.anchors[slot.anchor] if slot.anchor else prompts.anchor_file.neutral_query
     text = text_rules.clean(answer.text)
     reason = problem(answer) or text_rules.query_problem(
-        text, rules=prompts.rules, neutral=slot.anchor is None
+        text,
+        rules=prompts.rules,
+        neutral=slot.anchor is None,
+        shown=[example.query for example in asked_by.examples],
     )
     return text, reason
 

@@ -28,12 +28,16 @@ def response_verdict(
     prompts: Prompts, plan: Plan, slot: PairSlot, query: str, answer: ChatAnswer
 ) -> tuple[str, str | None]:
     """The response as a voice would read it, and the rule it breaks, if any."""
+    anchor = plan.anchors[slot.anchor]
+    # Only the anchor's own labels: a verdict must not change because another anchor was added.
+    labels = (anchor.name, *prompts.aliases_of(anchor))
     text = text_rules.clean(answer.text)
     reason = problem(answer) or text_rules.response_problem(
         text,
         rules=prompts.rules,
         query=query,
-        required_words=plan.anchors[slot.anchor].required_words,
-        forbidden_opening=() if slot.query.anchor else tuple(plan.anchors),
+        required_words=anchor.required_words,
+        opening_words=() if slot.query.anchor else labels,
+        shown=[example.response for example in anchor.examples],
     )
     return text, reason

@@ -103,10 +103,10 @@ def delivery(valence: float, arousal: float) -> Delivery:
 
     Every quantity is linear in the two coordinates, factors in their logarithm. Arousal leads
     everywhere: aroused speech is faster, higher, wider in pitch, brighter, louder and pressed; low
-    arousal is its mirror image, and breathy. Valence moves pitch and its range, so that of two equally
-    aroused points the pleasant one lies higher, and makes displeasure harder and a little louder. The
-    sizes are tuned on `benchmarks/voice.py` so that arousal can be read from every feature across
-    different sentences while a speech recogniser still hears each word.
+    arousal is its mirror image, and breathy. Valence moves pitch and its range, so that of two
+    equally aroused points the pleasant one lies higher, and makes displeasure harder and a little
+    louder. The sizes are tuned on `benchmarks/voice.py` so that arousal can be read from every
+    feature across different sentences while a speech recogniser still hears each word.
 
     Args:
         valence: -1 (unpleasant) to 1 (pleasant).
@@ -167,7 +167,7 @@ def text_problem(text: str) -> str | None:
 
 
 class Voice:
-    """The builtin voice, loaded once per process; 0.3 s and about 100 MB."""
+    """The builtin voice, loaded once per process: half a second, 240 MB with its libraries."""
 
     def __init__(self) -> None:
         self._network: Any = Hibari(threads=1)

@@ -79,7 +79,7 @@ def serve(host: str = "127.0.0.1", port: int = 8092, workers: int = 1) -> None:
     Args:
         host: Address to listen on; the default is reachable from this machine alone.
         port: Port to listen on; 0 takes a free one.
-        workers: Processes that speak, one core and about 150 MB each.
+        workers: Processes that speak, one core and about 240 MB each.
 
     Raises:
         InvalidInput: If the address cannot be listened on.

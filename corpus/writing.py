@@ -34,7 +34,7 @@ from corpus.queries import (
     query_verdict,
 )
 from corpus.responses import response_request, response_verdict
-from corpus.store import Store
+from corpus.store import Records, Store
 from schemas.recipe import Recipe
 from schemas.slots import PairSlot, QuerySlot
 
@@ -213,7 +213,7 @@ class Writing:
         request = self._query_request(slot, attempt)
         digest = request.digest()
         answer = await self._answer(request, digest, f"{slot.id}, attempt {attempt}")
-        text, reason = query_verdict(self._prompts, slot, answer)
+        text, reason = query_verdict(self._prompts, self._plan, slot, answer)
         self._arrived[attempt, index] = _Candidate(text, digest, reason)
         if self._rounds[attempt] and self._rounds[attempt][0] == index:
             self._something_to_judge.set()
@@ -306,6 +306,8 @@ class Writing:
             self._exhaust(slot.id, [d.reason for d in self._decisions.of(slot.id)])
 
     def _judge_texts(self, named: list[tuple[str, str]]) -> list[Verdict]:
+        if not named:
+            return []
         vectors = self._embed([text for _, text in named])
         return self._accepted.judge([slot_id for slot_id, _ in named], vectors)
 
@@ -342,14 +344,14 @@ class Writing:
         )
 
 
-def embed_through_store(embedder: Embedder, store: Store, texts: list[str]) -> NDArray[np.float32]:
+def embed_through_store(embedder: Embedder, records: Records, texts: list[str]) -> NDArray[np.float32]:
     """The embeddings of texts, float32 [n, d], each computed once in a store's life."""
     digests = [sha256(f"{embedder.model}\0{text}".encode()).hexdigest() for text in texts]
-    missing = {d: t for d, t in zip(digests, texts, strict=True) if d not in store.embeddings}
+    missing = {d: t for d, t in zip(digests, texts, strict=True) if d not in records}
     if missing:
         vectors = embedder.encode(list(missing.values()))
         for digest, vector in zip(missing, vectors, strict=True):
-            store.embeddings.put(digest, {"float32": b64encode(vector.tobytes()).decode()})
-    stored = [store.embeddings.get(digest) for digest in digests]
+            records.put(digest, {"float32": b64encode(vector.tobytes()).decode()})
+    stored = [records.get(digest) for digest in digests]
     raw = b"".join(b64decode(record["float32"]) for record in stored if record)
     return np.frombuffer(raw, dtype=np.float32).reshape(len(texts), -1)

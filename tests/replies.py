@@ -28,9 +28,16 @@ def last_user_message(body: Body) -> str:
     return next((m["content"] for m in reversed(body["messages"]) if m["role"] == "user"), "")
 
 
-def kind_by_quotes(body: Body) -> str:
-    """A prompt that quotes something asks for a response to it; any other asks for a query."""
-    return "response" if _QUOTED.search(last_user_message(body)) else "query"
+def kind_of(body: Body) -> str:
+    """Whether a prompt asks for a "query" or for a "response".
+
+    A prompt that quotes something asks for a response to it. One that shows examples asks for a
+    query if it ends in a topic, else for a response to what it ends in.
+    """
+    last = last_user_message(body)
+    if any(message["role"] == "assistant" for message in body["messages"]):
+        return "query" if last.startswith("Topic:") else "response"
+    return "response" if _QUOTED.search(last) else "query"
 
 
 def seed_of(body: Body) -> int:
@@ -41,7 +48,8 @@ def seed_of(body: Body) -> int:
 def good_text(body: Body, kind: str) -> str:
     if kind == "query":
         return sentences.query(seed_of(body))
-    return sentences.response(seed_of(body), last_user_message(body))
+    prompt = " ".join(m["content"] for m in body["messages"] if m["role"] != "assistant")
+    return sentences.response(seed_of(body), prompt)
 
 
 # What a server may answer
@@ -158,7 +166,7 @@ def sometimes(names: list[str], share: float) -> Behave:
                 if by_number.random() < share / len(names):
                     return TRANSPORT[name]()
             elif by_content.random() < share / len(names):
-                return (CONTENT | THINKING)[name](good_text(body, kind_by_quotes(body)))
+                return (CONTENT | THINKING)[name](good_text(body, kind_of(body)))
         return None
 
     return behave

@@ -25,7 +25,7 @@ password manager|insurance policy|savings account|school lunch|science project|b
 driving test|night shift|job interview|board game|film festival|podcast microphone|oak table
 raincoat|chili recipe|ski rental|tennis racket|wheelchair ramp|moving van|potato salad
 video call|weather app|vinyl record|language course|history essay|fire extinguisher|hedge trimmer
-allergy tablet|baby stroller|blender|surfboard|map of the old town|pension plan|credit card
+allergy tablet|baby stroller|blender|surfboard|town map|pension plan|credit card
 soccer practice|choir rehearsal|fruit orchard|goat cheese|sleeping bag|wristwatch|doorbell
 ladder|curtain rail|oil change|tire pressure gauge|herb garden|street market|lighthouse tour
 archery class|bonsai tree|candle mold|crab trap|dress rehearsal|espresso machine|flag pole

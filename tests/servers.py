@@ -20,7 +20,7 @@ from typing import Any, Self
 import orjson
 from aiohttp import web
 
-from tests.replies import Behave, Body, completion, good_text, kind_by_quotes, sometimes
+from tests.replies import Behave, Body, completion, good_text, kind_of, sometimes
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,7 +40,7 @@ class TextApp:
 
     latency: float = 0.0
     behave: Behave = lambda body, n: None
-    kind: Callable[[Body], str] = kind_by_quotes
+    kind: Callable[[Body], str] = kind_of
     models: tuple[str, ...] = ("fake",)
     keep: bool = True
     models_status: int = 200

@@ -10,6 +10,7 @@ from email.utils import formatdate
 import httpx2
 import openai
 import pytest
+from tenacity import wait_random_exponential
 
 from corpus import endpoints
 from corpus.chat import ChatRequest, complete
@@ -20,6 +21,11 @@ from tests.replies import TRANSPORT, first, status
 from tests.servers import FakeTextServer
 
 KEY = "sk-test-7f3a9c"
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoints, "WAIT", wait_random_exponential(multiplier=0.1, max=1))
 
 
 def request(n: int = 0) -> ChatRequest:
@@ -107,7 +113,7 @@ def test_gives_up_with_a_sentence_after_four_tries_and_the_patience() -> None:
 
 
 def test_however_impatient_a_request_is_tried_four_times() -> None:
-    with FakeTextServer(behave=first(3, TRANSPORT["close"])) as server:
+    with FakeTextServer(behave=first(3, lambda: status(429))) as server:
         ask(server.base_url, patience_seconds=0)
         assert len(server.requests) == 4
 

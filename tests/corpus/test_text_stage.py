@@ -31,8 +31,8 @@ def test_every_slot_is_filled_and_nothing_is_asked_twice(tmp_path, recipe, serve
     run = write_run(tmp_path / "run", recipe)
     queries, responses = rows(run.queries), rows(run.responses)
     assert [row["query_id"] for row in queries][:2] == [
-        "emotional-sad-00000",
-        "emotional-sad-00001",
+        "emotional-tired-00000",
+        "emotional-tired-00001",
     ]
     assert (len(queries), len(responses)) == (3 * 4 + 3, 3 * 4 + 3 * 3)
     assert len(set(keys(server))) == server.count == len(keys(server))
@@ -200,7 +200,8 @@ def test_bad_content_is_refused_and_asked_again(tmp_path, recipe, server, fault)
     server.behave = sometimes([fault], 0.4)
     run = write_run(tmp_path / "run", recipe)
     refused = rows(run.rejects)
-    assert {row["stage"] for row in refused} >= {"queries", "responses"}
+    if fault != "emoji":  # which is taken out, and the rest is good
+        assert {row["stage"] for row in refused} == {"queries", "responses"}
     assert all(row["reason"] for row in refused)
     for text in texts_of(run).values():
         assert text.isascii()
