@@ -30,7 +30,8 @@ from scipy.stats import spearmanr
 
 from corpus.clips import clip_problem, decode, encode_flac, measure
 from corpus.prompts import BUNDLED
-from corpus.voice import SAMPLE_RATE, SPEAKERS, Voice
+from corpus.voice import SPEAKERS, Voice
+from schemas.audio import SAMPLE_RATE
 from schemas.prompts import AnchorFile
 
 RESULT = Path(__file__).with_suffix(".json")
@@ -146,6 +147,7 @@ def main() -> None:
     result: dict[str, Any] = {
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
+        "load_before": round(os.getloadavg()[0], 1),  # wall-clock figures mean little above 1
         "clips_per_speaker": len(SENTENCES),
     }
 

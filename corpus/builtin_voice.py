@@ -1,21 +1,14 @@
 """Speaks with the builtin voice in processes of its own, one a core, for the speech stage."""
 
 import asyncio
-import multiprocessing
-import os
-import signal
-import threading
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait
 
 from corpus.clips import encode_flac, measure
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.speech import Clip, ClipRequest
-from corpus.voice import MODEL_NAME, SPEAKERS, Voice
+from corpus.voice import MODEL_NAME, SPEAKERS
+from corpus.voice_processes import spoken, voice_processes
 from schemas.recipe import Speech
-
-_voice: Voice | None = None
 
 
 def require_speakers(speech: Speech) -> None:
@@ -41,12 +34,7 @@ class BuiltinVoice:
     takes_points = True
 
     def __init__(self, speech: Speech) -> None:
-        # Spawned, not forked: the parent has threads (torch, the event loop) by now.
-        self._pool = ProcessPoolExecutor(
-            speech.concurrency,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_begin,
-        )
+        self._pool = voice_processes(speech.concurrency)
 
     def __enter__(self) -> "BuiltinVoice":
         return self
@@ -71,25 +59,9 @@ class BuiltinVoice:
             ) from None
 
 
-def _begin() -> None:
-    """Readies a process: Ctrl-C is the parent's to handle, and it ends when the parent does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def end_with_parent() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    global _voice
-    _voice = Voice()
-
-
 def _speak(request: ClipRequest) -> Clip:
-    assert _voice is not None
     assert request.point is not None
-    samples = _voice.speak(
+    samples = spoken(
         request.text,
         speaker=request.voice,
         valence=request.point.valence,

@@ -13,9 +13,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from corpus.errors import SympatheiaError
+from schemas.audio import SAMPLE_RATE
 
-SAMPLE_RATE = 24_000
-"""The corpus's rate in Hz, and that of both voices it is made with."""
 FRAME_SECONDS = 0.010
 SILENT_BELOW_PEAK_DB = 45.0
 """A frame this far below the clip's loud frames is silence: under soft consonants, over the noise

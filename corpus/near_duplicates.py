@@ -1,6 +1,9 @@
 """Stand-in, to be overwritten by its author."""
-import numpy as np
 from dataclasses import dataclass
+
+import numpy as np
+
+
 @dataclass
 class Verdict:
     id: str; accepted: bool; nearest_id: str|None; similarity: float|None

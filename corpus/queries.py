@@ -24,6 +24,7 @@ from corpus.errors import SympatheiaError
 from corpus.plan import Plan
 from corpus.prompts import Prompts
 from corpus.store import Log, Store
+from corpus.voice import text_problem
 from schemas.recipe import Llm
 from schemas.slots import QuerySlot
 
@@ -143,6 +144,8 @@ def query_verdict(
         neutral=slot.anchor is None,
         shown=[example.query for example in asked_by.examples],
     )
+    if reason is None and text_problem(text):
+        reason = text_rules.UNSPEAKABLE
     return text, reason
 
 

@@ -7,6 +7,7 @@ from corpus import text_rules
 from corpus.chat import ChatAnswer, ChatRequest, problem
 from corpus.plan import Plan
 from corpus.prompts import Prompts
+from corpus.voice import text_problem
 from schemas.recipe import Llm
 from schemas.slots import PairSlot
 
@@ -40,4 +41,6 @@ def response_verdict(
         opening_words=() if slot.query.anchor else labels,
         shown=[example.response for example in anchor.examples],
     )
+    if reason is None and text_problem(text):
+        reason = text_rules.UNSPEAKABLE
     return text, reason

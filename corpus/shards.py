@@ -21,7 +21,7 @@ from corpus.speech import QUERY, RESPONSE
 from corpus.store import Store, write_whole
 from corpus.tables import Row, read_rows
 from schemas.recipe import Recipe
-from schemas.slots import EMOTIONAL, SPLITS, SUBSETS, PairSlot
+from schemas.slots import SPLITS, SUBSETS, PairSlot
 from schemas.tables import AUDIO, ROWS
 
 STAGE = "shards"
@@ -133,9 +133,7 @@ def corpus_rows(
     neutral = prompts.anchor_file.neutral_query
     for slot, query in zip(plan.queries(), read_rows(run.queries), strict=True):
         spoken = _clip(store, next(clips), QUERY)
-        query_style = (
-            plan.anchors[slot.anchor].query_style if slot.subset == EMOTIONAL else neutral.style
-        )
+        query_style = plan.anchors[slot.anchor].query_style if slot.anchor else neutral.style
         for pair in plan.pairs_of(slot):
             response = next(responses)
             answered = _clip(store, next(clips), RESPONSE)

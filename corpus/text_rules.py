@@ -55,7 +55,7 @@ _SENTENCE_END = re.compile(
 )
 _FINISHED = re.compile(r"[.!?][\"')]*$")
 _HEADING_OR_CODE = re.compile(r"^#{1,6}\s|```|\*\*|__|\]\(|^\s*>|(?:^|\s)\|")
-_LIST = re.compile(r"(?:^|\s)[-*+•‣◦▪●]\s|^\(?\d{1,2}[.)]\s|\s1[.)]\s.*\s2[.)]\s")  # noqa: RUF001
+_LIST = re.compile(r"(?:^|\s)[-*+•‣◦▪●]\s|^\(?\d{1,2}[.)]\s|\s1[.)]\s.*\s2[.)]\s")
 _STAGE_DIRECTION = re.compile(
     r"\*[^*]+\*|\[[^\]]*\]|<[^>]*>|(?:^|[.!?]\s+)\([^)]*\)(?=\s|$|[.!?,])"
 )

@@ -21,10 +21,10 @@ from hibari import Hibari, dsp
 from numpy.typing import NDArray
 
 from corpus.errors import InvalidInput, SympatheiaError
+from schemas.audio import SAMPLE_RATE
 
 MODEL_NAME = "sympatheia-voice-1"
 """Part of every clip's digest and row: a change to what is heard takes a new number."""
-SAMPLE_RATE = 24_000
 MAX_CHARACTERS = 4096
 """Longest text of one call, the limit of the OpenAI speech endpoint; about five minutes."""
 

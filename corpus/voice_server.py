@@ -7,16 +7,10 @@ makes it.
 """
 
 import asyncio
-import multiprocessing
-import os
-import signal
 import socket
-import threading
 from collections.abc import AsyncIterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager
-from multiprocessing.connection import wait
 from typing import Annotated, Literal
 
 import uvicorn
@@ -29,7 +23,8 @@ from starlette.routing import Route
 
 from corpus.clips import encode_flac, encode_wav
 from corpus.errors import InvalidInput
-from corpus.voice import MODEL_NAME, SPEAKERS, Unspeakable, Voice, text_problem
+from corpus.voice import MODEL_NAME, SPEAKERS, Unspeakable, text_problem
+from corpus.voice_processes import spoken, voice_processes
 
 MAX_BODY_BYTES = 64 * 1024
 """Far above the longest text allowed, escaped; more is refused without reading on."""
@@ -135,12 +130,7 @@ class _Speakers:
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
-        self._pool = self._new_pool()
-
-    def _new_pool(self) -> ProcessPoolExecutor:
-        # Spawned: a fork would carry the event loop's threads and sockets along.
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._workers, mp_context=context, initializer=_begin)
+        self._pool = voice_processes(workers)
 
     async def speak(self, order: SpeechRequest) -> bytes:
         pool = self._pool
@@ -148,34 +138,15 @@ class _Speakers:
             return await asyncio.get_running_loop().run_in_executor(pool, _speak, order)
         except BrokenProcessPool:
             if pool is self._pool:  # the first of its requests to notice
-                self._pool = self._new_pool()
+                self._pool = voice_processes(self._workers)
             raise
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
 
 
-_voice: Voice | None = None
-
-
-def _begin() -> None:
-    """Readies a speaking process: Ctrl-C is the server's to handle, and it ends with the server."""
-    global _voice
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    server = multiprocessing.parent_process()
-    assert server is not None
-
-    def end_with_server() -> None:
-        wait([server.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=end_with_server, daemon=True).start()
-    _voice = Voice()
-
-
 def _speak(order: SpeechRequest) -> bytes:
-    assert _voice is not None
-    samples = _voice.speak(
+    samples = spoken(
         order.input,
         speaker=order.voice,
         valence=order.valence or 0.0,

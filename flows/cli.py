@@ -5,12 +5,18 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
 
 import click
 
 from corpus.errors import InvalidInput, SympatheiaError
 
-STAGES = ("plan", "queries", "responses", "speech", "shards")
+if TYPE_CHECKING:  # imported where they are used, so that help and refusals come at once
+    from corpus.prompts import Prompts
+    from corpus.run_folder import RunFolder
+
+Stage = Literal["plan", "queries", "responses", "speech", "shards"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 PROMPTS_OPTION = click.option(
     "--prompts",
@@ -41,7 +47,7 @@ def cli(debug: bool) -> None:
     help="Override a key of the recipe: dotted KEY, TOML VALUE.",
 )
 @click.option("--until", type=click.Choice(STAGES), default=STAGES[-1], help="The last stage.")
-def build(recipe: str, run_dir: Path | None, overrides: tuple[str, ...], until: str) -> None:
+def build(recipe: str, run_dir: Path | None, overrides: tuple[str, ...], until: Stage) -> None:
     """Build or continue the corpus of RECIPE, a bundled name (demo, sympatheia-18k) or a file."""
     from corpus.builtin_voice import require_speakers
     from corpus.plan import Plan
@@ -71,7 +77,7 @@ def build(recipe: str, run_dir: Path | None, overrides: tuple[str, ...], until: 
     _say(f"Done. {_made(run, until)}")
 
 
-def _made(run: "RunFolder", until: str) -> str:  # noqa: F821
+def _made(run: "RunFolder", until: Stage) -> str:
     match until:
         case "plan":
             return f"The resolved recipe is {run.recipe}."
@@ -125,7 +131,7 @@ def check_anchors(prompts: Path | None) -> None:
     )
 
 
-def _every_template_set(folder: Path | None) -> list["Prompts"]:  # noqa: F821
+def _every_template_set(folder: Path | None) -> list["Prompts"]:
     from corpus.prompts import BUNDLED, load_prompts, template_sets
 
     folder = folder or BUNDLED

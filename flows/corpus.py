@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, get_args
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -22,12 +21,10 @@ from corpus.speech import Voice, speak_all
 from corpus.speech_client import ServedVoice
 from corpus.store import Store
 from corpus.text_stage import write_texts
+from flows.cli import STAGES, Stage
 from flows.display import shown
 from flows.services import text_server
 from schemas.recipe import Recipe
-
-Stage = Literal["plan", "queries", "responses", "speech", "shards"]
-STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 class Work:

@@ -4,8 +4,7 @@ import json
 
 import pyarrow as pa
 
-SAMPLE_RATE = 24_000
-"""Hertz; the rate of every clip of the corpus, at which Qwen3-TTS and the builtin voice speak."""
+from schemas.audio import SAMPLE_RATE
 
 AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 

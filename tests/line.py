@@ -45,8 +45,8 @@ patience_seconds = 20
 
 [speech]
 backend = "builtin"
-query_voice = "heron"
-response_voice = "wren"
+query_voice = "wren"
+response_voice = "heron"
 """
 
 

@@ -58,7 +58,7 @@ def test_the_limit_is_kept_full() -> None:
     assert sum(busy) / len(busy) > 0.7 * 64
 
 
-def test_a_place_goes_to_the_first_in_line_at_once() -> None:
+def test_a_place_goes_to_the_first_in_line() -> None:
     async def run() -> None:
         endpoint = Endpoint("http://a/v1", None, 1)  # type: ignore[arg-type]
         line = Line([endpoint])
@@ -70,14 +70,32 @@ def test_a_place_goes_to_the_first_in_line_at_once() -> None:
             order.append(number)
 
         waiting = [asyncio.create_task(wait(number)) for number in range(3)]
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
         waiting[0].cancel()
-        for _ in range(2):
+        assert order == []
+        for so_far in ([1], [1, 2]):
             line.leave(endpoint)
+            await asyncio.sleep(0.01)
+            assert order == so_far
             assert endpoint.in_flight == 1
-        await asyncio.gather(*waiting, return_exceptions=True)
-        # The second had its place before the third came to stand beside it.
-        assert order == [1, 2]
+        line.leave(endpoint)
+        await asyncio.sleep(0.01)
+        assert endpoint.in_flight == 0
+
+    asyncio.run(run())
+
+
+def test_a_place_given_to_one_who_just_left_is_given_back() -> None:
+    async def run() -> None:
+        endpoint = Endpoint("http://a/v1", None, 1)  # type: ignore[arg-type]
+        line = Line([endpoint])
+        leaver = asyncio.create_task(line.enter())
+        while not endpoint.in_flight:
+            await asyncio.sleep(0)
+        leaver.cancel()
+        await asyncio.gather(leaver, return_exceptions=True)
+        assert leaver.cancelled()
+        assert endpoint.in_flight == 0
 
     asyncio.run(run())
 
