@@ -44,6 +44,8 @@ class Stage:
     def snapshot(self, now: float) -> dict[str, Any]:
         """The stage as plain data, with its rate over the last minute as far as it can be told."""
         done, total = self.done, self.total
+        if not done:
+            self.samples.clear()  # the clock of a stage starts with its first slot
         self.samples.append((now, done))
         while self.samples[0][0] < now - WINDOW_SECONDS:
             self.samples.popleft()

@@ -4,13 +4,17 @@
 the first rule a cleaned text breaks, or None. The words they look for come from the prompts folder.
 """
 
+# ruff: noqa: RUF001 - characters that look alike are what this module tells apart
+
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 from schemas.prompts import RuleFile
 
+# The reason that the voice's own check of a text gives too.
+UNSPEAKABLE = "unspeakable"
 # reference.md, section 3: the published code refuses outputs of under 4 words.
 MIN_WORDS = 4
 # One or two sentences are asked for; the third allows for an interjection, which counts as one
@@ -45,8 +49,8 @@ _SPOKEN = str.maketrans(
         "\ufeff": None,  # byte order mark
     }
 )
-_DASH = re.compile(r"[ \t]*(?:[–—―]|(?<=\S) --? | ?-- ?)[ \t]*")  # noqa: RUF001
-_NUMBER_RANGE = re.compile(r"(?<=\d)\s?[–—]\s?(?=\d)")  # noqa: RUF001
+_DASH = re.compile(r"[ \t]*[–—―][ \t]*|(?<=\S)[ \t]+--?[ \t]+|(?<=\S)--(?=\S)")
+_NUMBER_RANGE = re.compile(r"(?<=\d)\s?[–—]\s?(?=\d)")
 
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 _LETTER_RUN = re.compile(r"[^\W\d_]+")
@@ -55,11 +59,11 @@ _SENTENCE_END = re.compile(
 )
 _FINISHED = re.compile(r"[.!?][\"')]*$")
 _HEADING_OR_CODE = re.compile(r"^#{1,6}\s|```|\*\*|__|\]\(|^\s*>|(?:^|\s)\|")
-_LIST = re.compile(r"(?:^|\s)[-*+•‣◦▪●]\s|^\(?\d{1,2}[.)]\s|\s1[.)]\s.*\s2[.)]\s")
+_LIST = re.compile(r"(?:^|\s)[-*•‣◦▪●]\s|^\(?\d{1,2}[.)]\s|\s1[.)]\s.*\s2[.)]\s")
 _STAGE_DIRECTION = re.compile(
-    r"\*[^*]+\*|\[[^\]]*\]|<[^>]*>|(?:^|[.!?]\s+)\([^)]*\)(?=\s|$|[.!?,])"
+    r"\*\S[^*]*\*|\[[^\]]*\]|<[^>]*>|(?:^|[.!?]\s+)\([^)]*\)(?=\s|$|[.!?,])"
 )
-_UNSPEAKABLE = re.compile(
+_NOT_SPOKEN = re.compile(
     r"https?:|www\.|\w@\w|\w\.(?:com|org|net)\b|[^\w\s.,!?'\":;()%$€£°&/-]|_|\w/\w+/|//"
 )
 
@@ -74,7 +78,7 @@ def clean(text: str) -> str:
     text = "".join(char for char in text if not _is_emoji(char)).strip()
     text = _EMPHASIS.sub(_unless_stage_direction, text)
     text = _NUMBER_RANGE.sub(" to ", text)
-    text = re.sub(r"[ \t]*[–—―]+$", "...", text)  # noqa: RUF001
+    text = re.sub(r"[ \t]*[–—―]+$", "...", text)
     text = _DASH.sub(", ", text)
     text = " ".join(text.split())
     while len(text) > 1 and text[0] + text[-1] in _QUOTE_PAIRS and text[0] not in text[1:-1]:
@@ -181,7 +185,7 @@ def _form_problem(text: str) -> str | None:
         return "list"
     if not text.isascii() and not all(_is_latin(run) for run in _LETTER_RUN.findall(text)):
         return "non_english"
-    return "unspeakable" if _UNSPEAKABLE.search(text) else None
+    return UNSPEAKABLE if _NOT_SPOKEN.search(text) else None
 
 
 def _is_emoji(char: str) -> bool:
@@ -266,7 +270,8 @@ def _opens_with(phrases: tuple[str, ...]) -> re.Pattern[str]:
 
 @lru_cache(maxsize=8)
 def _label(labels: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w)(?:{_alternatives(labels)})\s?:", re.IGNORECASE)
+    # Only where a turn can begin: "ask yourself one question: ..." is ordinary speech.
+    return re.compile(rf"(?:^|[.!?\"'])\s*(?:{_alternatives(labels)})\s?:", re.IGNORECASE)
 
 
 def _alternatives(phrases: tuple[str, ...]) -> str:
@@ -274,14 +279,16 @@ def _alternatives(phrases: tuple[str, ...]) -> str:
 
 
 @lru_cache(maxsize=1)
-def _identifier() -> "LanguageIdentifier":  # type: ignore[name-defined]  # noqa: F821
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # 0.8 s, once
+def _rank() -> Callable[[str], list[tuple[str, float]]]:
+    """What gives each language's probability; loading it takes 0.8 s, once."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     identifier.set_languages(list(_LANGUAGES))
-    return identifier
+    rank: Callable[[str], list[tuple[str, float]]] = identifier.rank
+    return rank
 
 
 def _english_probability(text: str) -> float:
     """How likely the text is English rather than another language written in Latin letters."""
-    return float(dict(_identifier().rank(text))["en"])
+    return float(dict(_rank()(text))["en"])

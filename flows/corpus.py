@@ -1,6 +1,7 @@
 """The corpus flow: from a recipe in a run folder to a dataset folder."""
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from corpus.store import Store
 from corpus.text_stage import write_texts
 from flows.cli import STAGES, Stage
 from flows.display import shown
-from flows.services import text_server
+from flows.services import text_servers
 from schemas.recipe import Recipe
 
 
@@ -90,38 +91,32 @@ def begin(work: Work, until: Stage) -> None:
 def write(work: Work, until: Stage) -> None:
     """Has every query written, and every response unless the run ends before them."""
     llm = work.recipe.llm
-    with _addresses(llm.endpoints) as addresses:
 
-        async def texts() -> None:
-            pool = Endpoints(
-                addresses,
-                api_key_env=llm.api_key_env,
-                timeout_seconds=llm.timeout_seconds,
-                patience_seconds=llm.patience_seconds,
+    async def texts(addresses: tuple[str, ...], each: int | None) -> None:
+        pool = Endpoints(
+            addresses,
+            api_key_env=llm.api_key_env,
+            timeout_seconds=llm.timeout_seconds,
+            patience_seconds=llm.patience_seconds,
+            concurrency=each,
+        )
+        async with pool:
+            await pool.check()
+            await write_texts(
+                work.run,
+                work.recipe,
+                work.prompts,
+                work.store,
+                pool,
+                work.progress,
+                with_responses=until != "queries",
             )
-            async with pool:
-                await pool.check()
-                await write_texts(
-                    work.run,
-                    work.recipe,
-                    work.prompts,
-                    work.store,
-                    pool,
-                    work.progress,
-                    with_responses=until != "queries",
-                )
 
-        asyncio.run(texts())
-
-
-@contextmanager
-def _addresses(endpoints: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The recipe's endpoints, or the embedded text server for as long as it is needed."""
-    if endpoints:
-        yield endpoints
+    if llm.endpoints:
+        asyncio.run(texts(llm.endpoints, None))
     else:
-        with text_server() as address:
-            yield (address,)
+        with text_servers(min(llm.concurrency, os.cpu_count() or 1)) as addresses:
+            asyncio.run(texts(addresses, 1))
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

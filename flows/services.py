@@ -17,7 +17,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import IO
@@ -41,14 +41,20 @@ PREFECT_QUIET = {
 
 
 @contextmanager
-def text_server() -> Iterator[str]:
-    """The embedded text server, on all cores; gives its OpenAI-style base address.
+def text_servers(count: int) -> Iterator[tuple[str, ...]]:
+    """So many embedded text servers; gives their OpenAI-style base addresses.
+
+    Each computes on one thread and is to be asked one thing at a time: then its answer depends on
+    the request alone, and two of them on two cores do more than one on both.
 
     Raises:
-        SympatheiaError: it does not come up.
+        SympatheiaError: one does not come up.
     """
-    with _child("text", [str(os.cpu_count() or 1)], health="/v1/models") as address:
-        yield f"{address()}/v1"
+    with ExitStack() as stack:
+        started = [
+            stack.enter_context(_child("text", ["1"], health="/v1/models")) for _ in range(count)
+        ]
+        yield tuple(f"{address()}/v1" for address in started)
 
 
 @contextmanager
