@@ -37,6 +37,7 @@ PREFECT_QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_ENABLED": "false",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_TO_API_ENABLED": "false",
 }
 
 
@@ -61,8 +62,9 @@ def text_servers(count: int) -> Iterator[tuple[str, ...]]:
 def prefect_api() -> Iterator[None]:
     """Prefect's API for this process: the server the user has set up, or one of the run's own.
 
-    The own server comes up while this process imports Prefect and the models. It keeps its data in
-    a temporary folder: what a run must remember is in its run folder.
+    While the own server comes up, this process imports the flows and the libraries they need, which
+    takes as long. The server keeps its data in a temporary folder: what a run must remember is in
+    its run folder.
 
     Raises:
         SympatheiaError: the own server does not come up.
@@ -74,7 +76,10 @@ def prefect_api() -> Iterator[None]:
     home = tempfile.mkdtemp(prefix="sympatheia-prefect-")  # the child removes it
     os.environ["PREFECT_HOME"] = home
     with _child("prefect", [home], health="/api/health") as address:
+        import sentence_transformers  # noqa: F401
         from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        import flows.corpus  # noqa: F401
 
         with temporary_settings({PREFECT_API_URL: f"{address()}/api"}):
             yield
