@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,9 +14,9 @@ from corpus.errors import InvalidInput, SympatheiaError
 if TYPE_CHECKING:  # imported where they are used, so that help and refusals come at once
     from corpus.prompts import Prompts
     from corpus.run_folder import RunFolder
+    from schemas.recipe import Stage
 
-Stage = Literal["plan", "queries", "responses", "speech", "shards"]
-STAGES: tuple[Stage, ...] = get_args(Stage)
+STAGES = ("plan", "queries", "responses", "speech", "shards")
 
 PROMPTS_OPTION = click.option(
     "--prompts",
@@ -47,13 +47,14 @@ def cli(debug: bool) -> None:
     help="Override a key of the recipe: dotted KEY, TOML VALUE.",
 )
 @click.option("--until", type=click.Choice(STAGES), default=STAGES[-1], help="The last stage.")
-def build(recipe: str, run_dir: Path | None, overrides: tuple[str, ...], until: Stage) -> None:
+def build(recipe: str, run_dir: Path | None, overrides: tuple[str, ...], until: "Stage") -> None:
     """Build or continue the corpus of RECIPE, a bundled name (demo, sympatheia-18k) or a file."""
     from corpus.builtin_voice import require_speakers
     from corpus.plan import Plan
     from corpus.recipes import load_recipe, recipe_prompts
     from corpus.run_folder import RunFolder
     from flows.services import prefect_api
+    from flows.work import at_work
 
     loaded = load_recipe(recipe, overrides)
     prompts = recipe_prompts(loaded)
@@ -61,15 +62,15 @@ def build(recipe: str, run_dir: Path | None, overrides: tuple[str, ...], until: 
     if loaded.speech.backend == "builtin":
         require_speakers(loaded.speech)
     run = RunFolder(run_dir or Path("runs") / loaded.name)
-    with run.locked():
-        run.adopt(loaded, prompts)
-        servers = ", ".join(loaded.llm.endpoints) or "the embedded server"
-        voices = ", ".join(loaded.speech.endpoints) or "the builtin voice"
-        _say(f"{loaded.name}: {plan.pair_count:,} pairs from {plan.query_count:,} queries")
-        _say(f"  prompts  {prompts.folder}, templates '{loaded.llm.templates}'")
-        _say(f"  texts    {loaded.llm.model} at {servers}")
-        _say(f"  speech   {voices}")
-        _say(f"  folder   {run.root}")
+    servers = ", ".join(loaded.llm.endpoints) or "the embedded server"
+    voices = ", ".join(loaded.speech.endpoints) or "the builtin voice"
+    _say(f"{loaded.name}: {plan.pair_count:,} pairs from {plan.query_count:,} queries")
+    _say(f"  prompts  {prompts.folder}, templates '{loaded.llm.templates}'")
+    _say(f"  texts    {loaded.llm.model} at {servers}")
+    _say(f"  speech   {voices}")
+    _say(f"  folder   {run.root}")
+    with at_work(run, until, adopt=(loaded, prompts)) as work:
+        work.begin_texts()
         with prefect_api():
             from flows.corpus import build_corpus
 
@@ -77,7 +78,7 @@ def build(recipe: str, run_dir: Path | None, overrides: tuple[str, ...], until: 
     _say(f"Done. {_made(run, until)}")
 
 
-def _made(run: "RunFolder", until: Stage) -> str:
+def _made(run: "RunFolder", until: "Stage") -> str:
     match until:
         case "plan":
             return f"The resolved recipe is {run.recipe}."

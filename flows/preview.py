@@ -11,6 +11,7 @@ from corpus.prompts import Message, Prompts
 from corpus.recipes import recipe_prompts
 from corpus.run_folder import RunFolder
 from corpus.tables import read_rows
+from flows.work import at_work
 from schemas.recipe import Recipe
 
 PLACEHOLDER = "(the query)"
@@ -42,13 +43,8 @@ def print_preview(recipe: Recipe, anchor: str, count: int) -> None:
     )
     with tempfile.TemporaryDirectory(prefix="sympatheia-preview-") as folder:
         run = RunFolder(Path(folder))
-        run.adopt(small, prompts)
-        from flows.services import prefect_api
-
-        with prefect_api():
-            from flows.corpus import build_corpus
-
-            build_corpus(run.root, "responses")
+        with at_work(run, "responses", adopt=(small, prompts)) as work:
+            work.texts()
         queries = read_rows(run.queries)
         for query, response in zip(queries, read_rows(run.responses), strict=True):
             click.secho(f"\npair {query['query_id']} ({query['topic']})", bold=True)

@@ -62,9 +62,8 @@ def text_servers(count: int) -> Iterator[tuple[str, ...]]:
 def prefect_api() -> Iterator[None]:
     """Prefect's API for this process: the server the user has set up, or one of the run's own.
 
-    While the own server comes up, this process imports the flows and the libraries they need, which
-    takes as long. The server keeps its data in a temporary folder: what a run must remember is in
-    its run folder.
+    While the own server comes up, this process imports Prefect. The server keeps its data in a
+    temporary folder: what a run must remember is in its run folder.
 
     Raises:
         SympatheiaError: the own server does not come up.
@@ -76,10 +75,7 @@ def prefect_api() -> Iterator[None]:
     home = tempfile.mkdtemp(prefix="sympatheia-prefect-")  # the child removes it
     os.environ["PREFECT_HOME"] = home
     with _child("prefect", [home], health="/api/health") as address:
-        import sentence_transformers  # noqa: F401
         from prefect.settings import PREFECT_API_URL, temporary_settings
-
-        import flows.corpus  # noqa: F401
 
         with temporary_settings({PREFECT_API_URL: f"{address()}/api"}):
             yield
