@@ -1,0 +1,1 @@
+"""One script per published figure, each with its result beside it."""

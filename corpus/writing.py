@@ -344,7 +344,9 @@ class Writing:
         )
 
 
-def embed_through_store(embedder: Embedder, records: Records, texts: list[str]) -> NDArray[np.float32]:
+def embed_through_store(
+    embedder: Embedder, records: Records, texts: list[str]
+) -> NDArray[np.float32]:
     """The embeddings of texts, float32 [n, d], each computed once in a store's life."""
     digests = [sha256(f"{embedder.model}\0{text}".encode()).hexdigest() for text in texts]
     missing = {d: t for d, t in zip(digests, texts, strict=True) if d not in records}

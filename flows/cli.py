@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -160,7 +159,13 @@ def serve() -> None:
 
 @serve.command("text")
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
-@click.option("--threads", type=click.IntRange(1), default=os.cpu_count(), show_default=True)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Texts depend on this number; busy cores make more of them slower, not faster.",
+)
 def serve_text(port: int, threads: int) -> None:
     """Serve the embedded text model at /v1/chat/completions."""
     from corpus import text_server

@@ -1,19 +1,21 @@
 import hashlib
+import json
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from corpus.embeddings import BUNDLED_MODEL, Embedder, _bundled_folder
+from corpus.embeddings import BUILTIN, Embedder, _folder
 from corpus.errors import InvalidInput
 from tests import sentences
 
 
 @pytest.fixture(scope="module")
 def embedder():
-    return Embedder(BUNDLED_MODEL)
+    return Embedder(BUILTIN)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,7 @@ def texts():
 
 
 def test_the_weights_are_the_genuine_ones():
-    weights = (_bundled_folder() / "model.safetensors").read_bytes()
+    weights = (Path(_folder(BUILTIN)) / "model.safetensors").read_bytes()
     assert hashlib.sha256(weights).hexdigest().startswith("53aa5117")
 
 
@@ -48,11 +50,9 @@ def test_another_process_computes_the_same_bits(embedder, texts):
         "import hashlib, sys, json\n"
         "from corpus.embeddings import Embedder\n"
         "texts = json.load(sys.stdin)\n"
-        f"vectors = Embedder({BUNDLED_MODEL!r}).encode(texts)\n"
+        f"vectors = Embedder({BUILTIN!r}).encode(texts)\n"
         "print(hashlib.sha256(vectors.tobytes()).hexdigest())"
     )
-    import json
-
     ran = subprocess.run(
         [sys.executable, "-c", code],
         input=json.dumps(texts[:40]),
@@ -67,7 +67,7 @@ def test_another_process_computes_the_same_bits(embedder, texts):
 def test_it_agrees_with_the_librarys_own_way(embedder, texts):
     from sentence_transformers import SentenceTransformer
 
-    library = SentenceTransformer(str(_bundled_folder()), device="cpu")
+    library = SentenceTransformer(_folder(BUILTIN), device="cpu")
     expected = library.encode(texts[:30], normalize_embeddings=True)
     assert np.abs((embedder.encode(texts[:30]) * expected).sum(axis=1) - 1).max() < 1e-6
 
@@ -88,5 +88,5 @@ def test_no_texts_are_no_vectors(embedder):
 
 
 def test_a_model_that_cannot_be_had_is_named_with_the_remedy(tmp_path):
-    with pytest.raises(InvalidInput, match=r"dedup.model: .*cannot be loaded"):
+    with pytest.raises(InvalidInput, match=r"dedup.model: .*could not be loaded"):
         Embedder(str(tmp_path / "nothing")).encode(["Hello there."])

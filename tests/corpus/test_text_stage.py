@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from corpus.embeddings import Embedder
 
+from corpus.embeddings import Embedder
 from corpus.endpoints import EndpointsFailed
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.store import read_log

@@ -12,9 +12,9 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
-from corpus.embeddings import Embedder
 from datasets import Audio, load_dataset
 
+from corpus.embeddings import Embedder
 from corpus.plan import Plan
 from corpus.recipes import load_recipe, recipe_prompts
 from corpus.run_folder import RunFolder
