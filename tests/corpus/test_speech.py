@@ -1,0 +1,203 @@
+"""The speech stage with a served voice that misbehaves, and what reaches it."""
+
+import asyncio
+import io
+import threading
+from collections import Counter
+
+import numpy as np
+import pytest
+import soundfile
+from aiohttp import web
+
+from corpus.clips import decode, encode_wav
+from corpus.endpoints import Endpoints
+from corpus.errors import SympatheiaError
+from corpus.plan import Plan
+from corpus.progress import Progress
+from corpus.recipes import load_recipe, recipe_prompts
+from corpus.speech import speak_all
+from corpus.speech_client import ServedVoice
+from corpus.store import Store
+from corpus.voice import Voice
+from schemas.audio import SAMPLE_RATE
+from tests.line import rows, write_recipe, write_run
+from tests.servers import FakeTextServer
+
+# One sentence long enough for any text of these tests to be plausible at its length.
+SAID = "The ladder is in the shed behind the house, next to the old bicycle and the paint. " * 2
+
+
+@pytest.fixture(scope="module")
+def speech() -> np.ndarray:
+    return Voice().speak(SAID, speaker="wren", valence=0.0, arousal=0.0, seed=0)
+
+
+def wav(samples: np.ndarray, rate: int = SAMPLE_RATE) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+FAULTS = {
+    "silent": lambda good: wav(np.zeros_like(good)),
+    "noise": lambda good: wav(np.random.default_rng(0).normal(0, 0.1, good.size)),
+    "undecodable": lambda good: encode_wav(good)[: good.size],
+    "wrong_rate": lambda good: wav(good, 22_050),
+    "not_mono": lambda good: wav(np.stack([good, good], axis=1)),
+    "too_slow": lambda good: wav(np.tile(good, 12)),
+    "html": lambda good: b"<html><body>502 Bad Gateway</body></html>",
+    "empty": lambda good: wav(good[:10]),
+    "clipped": lambda good: wav(np.clip(good * 40, -1, 1)),
+}
+REASON = {"html": "undecodable"}
+
+
+class SpeechServer:
+    """Speaks `/v1/audio/speech` in a thread; `fault` is what it does to each first attempt."""
+
+    def __init__(self, good: np.ndarray) -> None:
+        self.good = good
+        self.fault: str | None = None
+        self.status = 200
+        self.bodies: list[dict] = []
+
+    async def _speech(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        first = not any(
+            (b["input"], b["voice"]) == (body["input"], body["voice"]) for b in self.bodies
+        )
+        self.bodies.append(body)
+        if self.status != 200:
+            return web.Response(status=self.status, text="out of order")
+        broken = self.fault and first
+        data = FAULTS[self.fault](self.good) if broken else encode_wav(self.good)
+        return web.Response(body=data, content_type="audio/wav")
+
+    async def _models(self, request: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": []})
+
+    def __enter__(self) -> "SpeechServer":
+        ready = threading.Event()
+
+        async def main() -> None:
+            app = web.Application()
+            app.router.add_post("/v1/audio/speech", self._speech)
+            app.router.add_get("/v1/models", self._models)
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.05)
+            await runner.setup()
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            port = site._server.sockets[0].getsockname()[1]
+            self.url = f"http://127.0.0.1:{port}/v1"
+            self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+            ready.set()
+            await self._end.wait()
+            await runner.cleanup()
+
+        self._thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
+        self._thread.start()
+        assert ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A run whose texts are written, and its recipe."""
+    folder = tmp_path_factory.mktemp("speech")
+    with FakeTextServer() as server:
+        recipe = write_recipe(folder / "r.toml", server.base_url, anchors=("sad",))
+        shape = ["emotional.pairs_per_anchor=2", "neutral.queries=1"]
+        return write_run(folder / "run", recipe, *shape), recipe, shape
+
+
+def speak(written, server, store_folder, *more):
+    """Runs the stage with a store of its own; gives its clips and refusals."""
+    run, path, shape = written
+    recipe = load_recipe(
+        str(path),
+        [
+            *shape,
+            'speech.backend="openai"',
+            f'speech.endpoints=["{server.url}"]',
+            'speech.model="Qwen3-TTS"',
+            *more,
+        ],
+    )
+    prompts = recipe_prompts(recipe)
+    progress = Progress(None)
+    progress.begin("speech", {})
+
+    async def stage(store: Store) -> None:
+        async with Endpoints(recipe.speech.endpoints, patience_seconds=1, section="speech") as pool:
+            await speak_all(
+                run,
+                recipe.speech,
+                Plan(recipe, prompts),
+                prompts,
+                store,
+                ServedVoice(recipe.speech.model, pool),
+                progress,
+            )
+
+    with Store(store_folder) as store:
+        asyncio.run(stage(store))
+        clips = rows(run.clips)
+        for clip in clips:
+            samples, rate = decode(store.clips.path(clip["digest"]).read_bytes())
+            assert (samples.shape[1], rate) == (1, SAMPLE_RATE)
+            assert len(samples) / rate == pytest.approx(clip["seconds"], abs=1e-3)
+    return clips, [row for row in rows(run.rejects) if row["stage"] == "speech"]
+
+
+def test_voice_style_language_and_seed_reach_the_server(tmp_path, written, speech):
+    with SpeechServer(speech) as server:
+        clips, refused = speak(written, server, tmp_path)
+    assert len(clips) == 2 * 2 + 2
+    assert refused == []
+    assert len({body["seed"] for body in server.bodies}) == len(clips)
+    assert {body["language"] for body in server.bodies} == {"English"}
+    assert {body["model"] for body in server.bodies} == {"Qwen3-TTS"}
+    styles = Counter((body["voice"], body["instructions"]) for body in server.bodies)
+    assert styles == {
+        ("wren", "Very sad."): 2,
+        ("wren", "Neutral."): 1,
+        ("heron", "Warm, gentle, reassuring."): 3,
+    }
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+def test_a_bad_clip_is_refused_with_its_reason_and_made_again(tmp_path, written, speech, fault):
+    with SpeechServer(speech) as server:
+        server.fault = fault
+        clips, refused = speak(written, server, tmp_path)
+        assert {row["reason"] for row in refused} == {REASON.get(fault, fault)}
+        assert len(refused) == len(clips) == 6
+        assert {clip["attempt"] for clip in clips} == {1}
+        asked = len(server.bodies)
+        assert asked == 12
+        again, refused_again = speak(written, server, tmp_path)
+        assert len(server.bodies) == asked
+        assert (again, refused_again) == (clips, refused)
+
+
+def test_a_voice_that_never_gets_it_right_ends_the_run_with_count_and_reason(
+    tmp_path, written, speech
+):
+    with SpeechServer(np.zeros_like(speech)) as server:
+        with pytest.raises(SympatheiaError, match=r"6 clips stayed unusable after 2 .*silent 2x"):
+            speak(written, server, tmp_path, "speech.max_attempts=2")
+        server.good = speech
+        clips, _ = speak(written, server, tmp_path, "speech.max_attempts=3")
+        assert len(clips) == 6
+
+
+def test_a_speech_server_that_is_down_ends_the_run_with_the_remedy(tmp_path, written, speech):
+    with SpeechServer(speech) as server:
+        server.status = 500
+        with pytest.raises(SympatheiaError, match=r"HTTP 500.*run the same command again"):
+            speak(written, server, tmp_path)
