@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -201,7 +202,8 @@ def main() -> None:
         sys.exit(InvalidInput.exit_code)
     except (KeyboardInterrupt, click.Abort):
         _say("Stopped. Nothing done is lost: run the same command again to continue.")
-        sys.exit(130)
+        # Threads that compute would be waited for, and every file is closed by now.
+        os._exit(130)
     except SympatheiaError as error:
         if debug:
             raise

@@ -7,7 +7,6 @@ violently, the pipe closes and the child ends too. Nothing is left behind by a k
 import asyncio
 import os
 import shutil
-import signal
 import socket
 import sqlite3
 import subprocess
@@ -135,13 +134,13 @@ def _ready(
 # What follows runs in the child.
 
 
-def _end_with_parent(cleanup: Path | None) -> None:
+def _end_with_parent(home: Path | None) -> None:
+    """Ends this process the moment its parent does; nothing in it is worth a farewell."""
+
     def wait() -> None:
         sys.stdin.buffer.read()
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(STOP_SECONDS - 1)
-        if cleanup is not None:
-            shutil.rmtree(cleanup, ignore_errors=True)
+        if home is not None:
+            shutil.rmtree(home, ignore_errors=True)
         os._exit(0)
 
     threading.Thread(target=wait, daemon=True).start()
@@ -149,15 +148,12 @@ def _end_with_parent(cleanup: Path | None) -> None:
 
 def _serve_prefect(port: int, home: Path) -> None:
     os.environ.update(PREFECT_QUIET | {"PREFECT_HOME": str(home), "PREFECT__SERVER_EPHEMERAL": "1"})
-    try:
-        if blank_database().exists():
-            shutil.copyfile(blank_database(), home / "prefect.db")
-        import uvicorn
-        from prefect.server.api.server import create_app
+    if blank_database().exists():
+        shutil.copyfile(blank_database(), home / "prefect.db")
+    import uvicorn
+    from prefect.server.api.server import create_app
 
-        uvicorn.run(create_app(ephemeral=True), host="127.0.0.1", port=port, log_level="error")
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    uvicorn.run(create_app(ephemeral=True), host="127.0.0.1", port=port, log_level="error")
 
 
 def blank_database() -> Path:

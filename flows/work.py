@@ -10,7 +10,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ from schemas.recipe import STAGES, Recipe, Speech, Stage
 if TYPE_CHECKING:  # what speaks is imported when it is its turn, long after the first request
     from corpus.speech import Voice
 
-STOP_SECONDS = 2.0
+STOP_SECONDS = 1.0
 """How long an interrupted run waits for its requests in flight to be let go."""
 
 _open: dict[str, "Work"] = {}
@@ -157,7 +157,7 @@ class Work:
             return
         loop, task = self._writer
         loop.call_soon_threadsafe(task.cancel)
-        self._texts.exception(STOP_SECONDS)
+        wait([self._texts], STOP_SECONDS)
 
     # Speech and shards
 

@@ -1,108 +1,181 @@
 import numpy as np
 import pytest
 
-from corpus.near_duplicates import Accepted, Verdict
+from corpus.near_duplicates import Accepted, Vectors, Verdict
 
+DIMENSION = 384
 THRESHOLD = 0.85
 
 
-def normalised(vectors):
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+def unit(vectors: np.ndarray) -> Vectors:
+    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
 
 
-def clustered(count, seed=0):
-    """Vectors in clusters tight enough that some are near-duplicates and many are close calls."""
-    draw = np.random.default_rng(seed)
-    centres = draw.normal(size=(count // 8, 384))
-    noise = draw.normal(size=(count, 384)) * draw.uniform(0.1, 0.8, size=(count, 1))
-    return normalised(centres[draw.integers(len(centres), size=count)] + noise)
+def names(count: int) -> list[str]:
+    return [f"q{number:05d}" for number in range(count)]
 
 
-def one_by_one(ids, vectors, threshold=THRESHOLD):
-    """The plain method, in float64."""
-    accepted, verdicts = [], []
-    wide = vectors.astype(np.float64)
-    for index, name in enumerate(ids):
-        if accepted:
-            similarity = wide[accepted] @ wide[index]
-            nearest = int(np.argmax(similarity))
-            top = float(similarity[nearest])
-            verdicts.append(Verdict(name, top <= threshold, ids[accepted[nearest]], round(top, 6)))
-        else:
-            verdicts.append(Verdict(name, True, None, None))
-        if verdicts[-1].accepted:
-            accepted.append(index)
+def clustered(count: int, seed: int = 1) -> Vectors:
+    """Families of near and far relatives, and among them copies to the bit."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(60, DIMENSION))
+    spread = rng.uniform(0.2, 1.2, size=(count, 1))
+    vectors = centres[rng.integers(60, size=count)] + spread * rng.normal(size=(count, DIMENSION))
+    copies = rng.choice(count, size=count // 20, replace=False)
+    vectors[copies] = vectors[rng.integers(count, size=len(copies))]
+    return unit(vectors)
+
+
+def near_threshold(families: int, seed: int = 2) -> Vectors:
+    """Heads, each followed by relatives whose cosine with it is the threshold give or take 1e-8."""
+    rng = np.random.default_rng(seed)
+    vectors = []
+    for head in rng.normal(size=(families, DIMENSION)):
+        head = unit(head).astype(np.float64)
+        vectors.append(head)
+        for step in range(-10, 11):
+            cosine = THRESHOLD + step * 1e-8
+            away = rng.normal(size=DIMENSION)
+            away -= (away @ head) * head
+            away /= np.linalg.norm(away)
+            vectors.append(cosine * head + np.sqrt(1 - cosine**2) * away)
+    return unit(np.array(vectors))
+
+
+def one_by_one(vectors: Vectors, threshold: float = THRESHOLD) -> list[Verdict]:
+    """The plain way in float64: each against all accepted before it."""
+    ids, wide = names(len(vectors)), vectors.astype(np.float64)
+    accepted: list[int] = []
+    verdicts = []
+    for number, vector in enumerate(wide):
+        if not accepted:
+            verdicts.append(Verdict(ids[number], True, None, None))
+            accepted.append(number)
+            continue
+        cosines = (wide[accepted] * vector).sum(axis=1)
+        nearest = int(cosines.argmax())
+        cosine = min(float(cosines[nearest]), 1.0)
+        good = cosine <= threshold
+        verdicts.append(Verdict(ids[number], good, ids[accepted[nearest]], round(cosine, 6)))
+        if good:
+            accepted.append(number)
     return verdicts
 
 
 @pytest.fixture(scope="module")
-def sample():
-    vectors = clustered(2000)
-    ids = [f"v{index}" for index in range(len(vectors))]
-    expected = one_by_one(ids, vectors)
-    assert 200 < sum(not verdict.accepted for verdict in expected) < 1800
-    return ids, vectors, expected
+def mixed() -> Vectors:
+    rng = np.random.default_rng(3)
+    vectors = np.concatenate([clustered(1400), unit(rng.normal(size=(600, DIMENSION)))])
+    return vectors[rng.permutation(len(vectors))]
+
+
+@pytest.fixture(scope="module")
+def adversarial() -> Vectors:
+    return near_threshold(60)
+
+
+@pytest.fixture(scope="module", params=["mixed", "adversarial"])
+def case(request: pytest.FixtureRequest) -> tuple[Vectors, list[Verdict]]:
+    """Vectors and what the plain way says of them."""
+    vectors = request.getfixturevalue(request.param)
+    return vectors, one_by_one(vectors)
 
 
 @pytest.mark.parametrize("block", [1, 7, 256, 5000])
-def test_blocks_decide_as_one_by_one_does(sample, block):
-    ids, vectors, expected = sample
-    assert Accepted(THRESHOLD, block).judge(ids, vectors) == expected
+def test_equals_the_plain_way_at_any_block_size(
+    block: int, case: tuple[Vectors, list[Verdict]]
+) -> None:
+    vectors, expected = case
+    assert Accepted(THRESHOLD, block).judge(names(len(vectors)), vectors) == expected
+    rejected = sum(not verdict.accepted for verdict in expected)
+    assert 0.1 < rejected / len(expected) < 0.9
 
 
-def test_how_candidates_are_cut_into_calls_does_not_matter(sample):
-    ids, vectors, expected = sample
-    accepted, verdicts, start = Accepted(THRESHOLD), [], 0
-    draw = np.random.default_rng(1)
-    while start < len(ids):
-        end = start + int(draw.integers(1, 400))
+@pytest.mark.parametrize("seed", range(6))
+def test_verdicts_do_not_depend_on_the_split_into_calls(
+    seed: int, case: tuple[Vectors, list[Verdict]]
+) -> None:
+    vectors, expected = case
+    ids = names(len(vectors))
+    rng = np.random.default_rng(seed)
+    cuts = sorted(rng.integers(len(ids) + 1, size=rng.integers(1, 60)))
+    accepted, verdicts = Accepted(THRESHOLD), []
+    for start, end in zip([0, *cuts], [*cuts, len(ids)], strict=True):
         verdicts += accepted.judge(ids[start:end], vectors[start:end])
-        start = end
     assert verdicts == expected
-    assert len(accepted) == sum(verdict.accepted for verdict in expected)
+    assert accepted.ids == [verdict.id for verdict in verdicts if verdict.accepted]
+    assert len(accepted) == len(accepted.ids)
 
 
-def test_what_stands_already_is_kept_and_judged_against(sample):
-    ids, vectors, expected = sample
+def test_the_adversarial_vectors_would_mislead_a_float32_product(adversarial: Vectors) -> None:
+    family = adversarial.reshape(-1, 22, DIMENSION)
+    head, relatives = family[:, 0], family[:, 1:]
+    exact = np.einsum("fd,frd->fr", head.astype(np.float64), relatives.astype(np.float64))
+    plain = np.stack([r @ h for h, r in zip(head, relatives, strict=True)])
+    assert np.abs(exact - THRESHOLD).max() < 3e-7
+    assert ((plain > THRESHOLD) != (exact > THRESHOLD)).any()
+
+
+def test_what_stands_is_judged_against_but_not_judged(mixed: Vectors) -> None:
+    ids = names(len(mixed))
+    whole = Accepted(THRESHOLD)
+    verdicts = whole.judge(ids, mixed)
+    places = [place for place, verdict in enumerate(verdicts[:900]) if verdict.accepted]
+    standing = Accepted(THRESHOLD)
+    standing.add([ids[place] for place in places[:300]], mixed[places[:300]])
+    standing.add([ids[place] for place in places[300:]], mixed[places[300:]])
+    assert standing.judge(ids[900:], mixed[900:]) == verdicts[900:]
+    assert standing.ids == whole.ids
+
+    twins = Accepted(THRESHOLD)
+    twins.add(["a", "b"], mixed[[0, 0]])
+    assert twins.ids == ["a", "b"]
+    assert twins.judge(["c"], mixed[[0]]) == [Verdict("c", False, "a", 1.0)]
+
+
+def test_of_equal_neighbours_the_earliest_is_named(mixed: Vectors) -> None:
+    accepted = Accepted(1.0, block=2)
+    copies = mixed[[5, 9, 5, 9, 5]]
+    verdicts = accepted.judge(names(5), copies)
+    assert all(verdict.accepted for verdict in verdicts)  # 1.0 is reached, not exceeded
+    assert [verdict.nearest_id for verdict in verdicts[2:]] == ["q00000", "q00001", "q00000"]
+    assert [verdict.similarity for verdict in verdicts[2:]] == [1.0, 1.0, 1.0]
+
+
+def test_a_rejected_candidate_rejects_nobody() -> None:
+    angles = np.radians([0, 25, 50])  # neighbours have cosine 0.906, the ends 0.643
+    vectors = unit(np.stack([np.cos(angles), np.sin(angles)], axis=1))
+    verdicts = Accepted(THRESHOLD).judge(["first", "second", "third"], vectors)
+    assert [verdict.accepted for verdict in verdicts] == [True, False, True]
+    assert verdicts[1] == Verdict("second", False, "first", 0.906308)
+    assert verdicts[2] == Verdict("third", True, "first", 0.642788)
+
+
+def test_nothing_in_nothing_out() -> None:
     accepted = Accepted(THRESHOLD)
-    keep = [index for index in range(1000) if expected[index].accepted]
-    accepted.add([ids[index] for index in keep], vectors[keep])
-    assert accepted.judge(ids[1000:], vectors[1000:]) == expected[1000:]
+    nothing = np.empty((0, 0), dtype=np.float32)
+    assert accepted.judge([], nothing) == []
+    accepted.add([], nothing)
+    assert len(accepted) == 0
 
 
-def test_close_calls_at_the_threshold_are_decided_exactly():
-    # Pairs whose cosine is within a few float32 roundings of the threshold, on both sides.
-    draw = np.random.default_rng(2)
-    vectors = []
-    for step in range(200):
-        one = normalised(draw.normal(size=(1, 384)))[0].astype(np.float64)
-        away = draw.normal(size=384)
-        away -= (away @ one) * one
-        away /= np.linalg.norm(away)
-        cosine = THRESHOLD + (step - 100) * 1e-9
-        vectors += [one, cosine * one + np.sqrt(1 - cosine**2) * away]
-    vectors = np.array(vectors).astype(np.float32)
-    ids = [str(index) for index in range(len(vectors))]
-    expected = [verdict.accepted for verdict in one_by_one(ids, vectors)]
-    assert 20 < expected[1::2].count(True) < 180
-    for block in (1, 16, 64, 400):
-        accepted, found = Accepted(THRESHOLD), []
-        for start in range(0, len(ids), block):
-            part = accepted.judge(ids[start : start + block], vectors[start : start + block])
-            found += [verdict.accepted for verdict in part]
-        assert found == expected
-
-
-def test_equal_vectors_have_the_earliest_as_their_nearest():
-    vectors = np.repeat(normalised(np.ones((1, 384))), 4, axis=0)
-    verdicts = Accepted(THRESHOLD).judge(list("abcd"), vectors)
-    assert [verdict.accepted for verdict in verdicts] == [True, False, False, False]
-    assert {verdict.nearest_id for verdict in verdicts[1:]} == {"a"}
-    # Only what exceeds the threshold is rejected.
-    units = np.eye(2, dtype=np.float32)[[0, 0]]
-    assert all(verdict.accepted for verdict in Accepted(1.0).judge(["a", "b"], units))
-
-
-def test_counts_that_do_not_match_are_refused():
-    with pytest.raises(ValueError, match=r"Number of ids \(2\) must match vectors \(1\)"):
-        Accepted(THRESHOLD).judge(["a", "b"], normalised(np.ones((1, 4))))
+@pytest.mark.parametrize(
+    ("ids", "vectors", "message"),
+    [
+        (["a", "b"], np.ones((1, 4), np.float32) / 2, r"Number of ids \(2\) must match"),
+        (["a"], np.ones((1, 4)) / 2, "must be float32"),
+        (["a"], np.ones(4, np.float32) / 2, "must be float32"),
+        (["a"], np.ones((1, 4), np.float32), "the longest is 2"),
+        (["a"], np.full((1, 4), np.nan, np.float32), "the longest is nan"),
+        (["a"], np.ones((1, 5), np.float32) / 3, r"Dimension of vectors \(5\) must match"),
+    ],
+)
+def test_vectors_that_cannot_be_compared_are_refused(
+    ids: list[str], vectors: np.ndarray, message: str
+) -> None:
+    accepted = Accepted(THRESHOLD)
+    accepted.add(["first"], np.eye(4, dtype=np.float32)[:1])
+    for act in (accepted.add, accepted.judge):
+        with pytest.raises(ValueError, match=message):
+            act(ids, vectors)
+    assert accepted.ids == ["first"]

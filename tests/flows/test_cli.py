@@ -109,8 +109,13 @@ def test_debug_shows_the_trace_wherever_it_stands(tmp_path):
 def test_until_plan_writes_the_resolved_recipe_and_asks_nothing(tmp_path):
     with FakeTextServer() as server:
         recipe = write_recipe(tmp_path / "r.toml", server.base_url)
-        ran = sympatheia("build", recipe, "--run-dir", tmp_path / "run", "--until", "plan")
+        (tmp_path / "temporary").mkdir()
+        ran = sympatheia(
+            *("build", recipe, "--run-dir", tmp_path / "run", "--until", "plan"),
+            TMPDIR=str(tmp_path / "temporary"),
+        )
         assert ran.returncode == 0, ran.stderr
+        assert list((tmp_path / "temporary").iterdir()) == []
         assert (tmp_path / "run" / "recipe.toml").exists()
         assert server.count == 0
 

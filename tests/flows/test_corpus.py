@@ -1,7 +1,6 @@
 """The corpus flow as a user meets it: the demo from end to end, kills, and full disks."""
 
 import io
-import os
 import signal
 import subprocess
 import sys
@@ -283,10 +282,18 @@ def test_a_second_build_in_the_same_folder_is_refused(tmp_path):
         assert first.wait(timeout=60) == 0
 
 
+# The build is short of space; the servers it starts keep their files elsewhere and are not.
 LIMITED = """
-import resource, signal, sys
+import resource, signal, subprocess, sys
+FSIZE = resource.RLIMIT_FSIZE
+_, hard = resource.getrlimit(FSIZE)
+class Child(subprocess.Popen):
+    def __init__(self, *arguments, **options):
+        lift = lambda: resource.setrlimit(FSIZE, (hard, hard))
+        super().__init__(*arguments, preexec_fn=lift, **options)
+subprocess.Popen = Child
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
+resource.setrlimit(FSIZE, (int(sys.argv.pop(1)), hard))
 from flows.cli import main
 main()
 """
@@ -299,13 +306,11 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_damages_nothing(tmp_path, 
         recipe = small(tmp_path, server)
         run = RunFolder(tmp_path / "run")
         command = [sys.executable, "-c", LIMITED, str(limit), "build", recipe]
-        # Prefect keeps its own files elsewhere; here the run alone is short of space.
         ran = subprocess.run(
             [*command, "--run-dir", run.root],
             capture_output=True,
             text=True,
             timeout=120,
-            env=os.environ | {"SYMPATHEIA_TEST": "1"},
         )
         assert ran.returncode == 1
         assert "The disk is full" in ran.stderr
