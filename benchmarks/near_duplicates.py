@@ -16,6 +16,7 @@ import platform
 import random
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -127,7 +128,7 @@ def embedding() -> dict[str, Any]:
     for _ in range(COMPOSITIONS):
         order = rng.sample(range(TEXTS), TEXTS)
         cuts = [0, *sorted(rng.sample(range(1, TEXTS), 12)), TEXTS]
-        for start, end in zip(cuts[:-1], cuts[1:], strict=True):
+        for start, end in pairwise(cuts):
             part = order[start:end]
             again = embedder.encode([texts[number] for number in part])
             differing += int((again != vectors[part]).any(axis=1).sum())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from corpus.embeddings import Embedder
 from corpus.endpoints import Endpoints
 from corpus.plan import Plan
 from corpus.progress import Progress
@@ -24,6 +25,7 @@ async def write_texts(
     prompts: Prompts,
     store: Store,
     pool: Endpoints,
+    embedder: Embedder,
     progress: Progress,
     *,
     with_responses: bool,
@@ -44,6 +46,7 @@ async def write_texts(
             store,
             decisions,
             pool,
+            embedder,
             with_responses=with_responses,
             progress=progress,
         )

@@ -82,6 +82,7 @@ class Writing:
         store: Store,
         decisions: Decisions,
         pool: Endpoints,
+        embedder: Embedder,
         *,
         with_responses: bool,
         progress: Progress,
@@ -94,7 +95,7 @@ class Writing:
         self._pool = pool
         self._with_responses = with_responses
         self._progress = progress
-        self._embedder = Embedder(recipe.dedup.model)
+        self._embedder = embedder
         self._accepted = Accepted(recipe.dedup.threshold)
         self.written = Written()
 

@@ -71,7 +71,7 @@ def build(recipe: str, run_dir: Path | None, overrides: tuple[str, ...], until: 
     _say(f"  folder   {run.root}")
     with at_work(run, until, adopt=(loaded, prompts)) as work:
         work.begin_texts()
-        with prefect_api():
+        with prefect_api(meanwhile=work.load_models):
             from flows.corpus import build_corpus
 
             build_corpus(run.root, until)

@@ -58,22 +58,24 @@ def text_servers(count: int) -> Iterator[tuple[str, ...]]:
 
 
 @contextmanager
-def prefect_api() -> Iterator[None]:
+def prefect_api(meanwhile: Callable[[], None]) -> Iterator[None]:
     """Prefect's API for this process: the server the user has set up, or one of the run's own.
 
-    While the own server comes up, this process imports Prefect. The server keeps its data in a
-    temporary folder: what a run must remember is in its run folder.
+    While the own server comes up, this process does `meanwhile` and imports Prefect. The server
+    keeps its data in a temporary folder: what a run must remember is in its run folder.
 
     Raises:
         SympatheiaError: the own server does not come up.
     """
     os.environ.update({name: os.environ.get(name, value) for name, value in PREFECT_QUIET.items()})
     if _user_has_prefect():
+        meanwhile()
         yield
         return
     home = tempfile.mkdtemp(prefix="sympatheia-prefect-")  # the child removes it
     os.environ["PREFECT_HOME"] = home
     with _child("prefect", [home], health="/api/health") as address:
+        meanwhile()
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
         with temporary_settings({PREFECT_API_URL: f"{address()}/api"}):

@@ -14,6 +14,7 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from corpus.embeddings import Embedder
 from corpus.endpoints import Endpoints
 from corpus.plan import Plan
 from corpus.progress import Progress
@@ -80,6 +81,7 @@ class Work:
         self.plan = Plan(self.recipe, self.prompts)
         self.store = Store(run.store)
         self.progress = Progress(run.progress)
+        self._embedder = Embedder(self.recipe.dedup.model)
         self._texts: Future[None] | None = None
         self._writer: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
         self._lay_out()
@@ -104,6 +106,15 @@ class Work:
         if self._texts is None and self.until != "plan":
             self._texts = Future()
             threading.Thread(target=self._write, args=(self._texts,), daemon=True).start()
+
+    def load_models(self) -> None:
+        """Loads in the calling thread what the text stage computes with.
+
+        For a caller that goes on to import more while the texts are written: two threads must not
+        import libraries that know each other at the same time.
+        """
+        if self.until != "plan":
+            self._embedder.load()
 
     def texts(self) -> None:
         """Returns when every text is written.
@@ -147,6 +158,7 @@ class Work:
                 self.prompts,
                 self.store,
                 pool,
+                self._embedder,
                 self.progress,
                 with_responses=self.until != "queries",
             )

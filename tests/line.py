@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from corpus.builtin_voice import BuiltinVoice
+from corpus.embeddings import Embedder
 from corpus.endpoints import Endpoints
 from corpus.plan import Plan
 from corpus.progress import Progress
@@ -74,8 +75,9 @@ def write_run(folder: Path, recipe: Path, *overrides: str, with_responses=True) 
             patience_seconds=llm.patience_seconds,
         )
         async with pool:
+            embedder = Embedder(loaded.dedup.model)
             await write_texts(
-                run, loaded, prompts, store, pool, progress, with_responses=with_responses
+                run, loaded, prompts, store, pool, embedder, progress, with_responses=with_responses
             )
 
     with run.locked(), Store(run.store) as store:
