@@ -8,7 +8,9 @@ import shutil
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -54,8 +56,8 @@ def write_corpus(
     """
     plan = Plan(recipe, prompts)
     made_from = _inputs(run, recipe, prompts, tts_model)
-    stamp = run.root / "tables" / "corpus.sha256"
-    if run.corpus.exists() and stamp.exists() and stamp.read_text() == made_from:
+    stamp = run.root / "tables" / "corpus.json"
+    if stamp.exists() and _untouched(run.corpus, made_from, orjson.loads(stamp.read_bytes())):
         for pair in plan.pairs():
             progress.filled(STAGE, pair.cell)
         return
@@ -69,7 +71,23 @@ def write_corpus(
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
-    write_whole(stamp, made_from.encode())
+    files = [path for path in run.corpus.rglob("*") if path.is_file()]
+    seen = {str(path.relative_to(run.corpus)): _look(path) for path in files}
+    write_whole(stamp, orjson.dumps({"made_from": made_from, "files": seen}))
+
+
+def _untouched(corpus: Path, made_from: str, stamp: dict[str, Any]) -> bool:
+    """Whether the corpus was made from this, and every file of it is as it was written."""
+    return stamp["made_from"] == made_from and all(
+        (corpus / name).is_file() and _look(corpus / name) == look
+        for name, look in stamp["files"].items()
+    )
+
+
+def _look(path: Path) -> list[int]:
+    """What changes when a file does, without reading it: size and time of change."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
 def _inputs(run: RunFolder, recipe: Recipe, prompts: Prompts, tts_model: str) -> str:

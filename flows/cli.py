@@ -214,7 +214,7 @@ def main() -> None:
             raise
         _say(f"Error: {_disk_trouble(error)}")
         sys.exit(SympatheiaError.exit_code)
-    except Exception as error:
+    except Exception as error:  # the last resort: a defect of ours, said as such
         if debug:
             raise
         _say(f"Error: {type(error).__name__}: {error}. This is a defect; --debug shows its trace.")

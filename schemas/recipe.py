@@ -2,7 +2,16 @@
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StrictBool,
+    StrictInt,
+    field_validator,
+    model_validator,
+)
 
 Stage = Literal["plan", "queries", "responses", "speech", "shards"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -12,7 +21,7 @@ BLOCK = 10
 """Query slots of a cell that share one shuffle of the split (design: exact shares per ten)."""
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[StrictInt, Field(ge=1)]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
 Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
@@ -30,13 +39,13 @@ class _Section(BaseModel):
 class Emotional(_Section):
     """The emotional subset: queries spoken in an emotion, one response each."""
 
-    pairs_per_anchor: Annotated[int, Field(ge=0, le=99_999)] = 1000
+    pairs_per_anchor: Annotated[StrictInt, Field(ge=0, le=99_999)] = 1000
 
 
 class Neutral(_Section):
     """The neutral subset: queries spoken neutrally, one response per anchor each."""
 
-    queries: Annotated[int, Field(ge=0, le=99_999)] = 500
+    queries: Annotated[StrictInt, Field(ge=0, le=99_999)] = 500
 
 
 class Split(_Section):
@@ -63,7 +72,7 @@ class Sampling(_Section):
     temperature: Annotated[float, Field(ge=0.0, le=2.0)]
     top_p: Annotated[float, Field(gt=0.0, le=1.0)]
     max_tokens: Positive
-    thinking: bool
+    thinking: StrictBool
     extra: dict[str, JsonValue] = {}
 
     @field_validator("extra")
@@ -85,10 +94,10 @@ class Llm(_Section):
     model: Annotated[str, Field(min_length=1)] = "Qwen/Qwen3-32B"
     api_key_env: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")] = ""
     templates: Name = "full"
-    concurrency: Annotated[int, Field(ge=1, le=4096)] = 256
+    concurrency: Annotated[StrictInt, Field(ge=1, le=4096)] = 256
     timeout_seconds: Annotated[float, Field(gt=0)] = 600.0
     patience_seconds: Annotated[float, Field(ge=0)] = 300.0
-    max_attempts: Annotated[int, Field(ge=1, le=1000)] = 16
+    max_attempts: Annotated[StrictInt, Field(ge=1, le=1000)] = 16
     # Temperatures, top-p and budgets of the published run (reference: Sympatheia paper, text
     # generation with Qwen3-32B).
     queries: Sampling = Sampling(temperature=0.85, top_p=0.95, max_tokens=128, thinking=False)
@@ -121,10 +130,10 @@ class Speech(_Section):
     api_key_env: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")] = ""
     model: str = ""
     language: Annotated[str, Field(min_length=1)] = "English"
-    concurrency: Annotated[int, Field(ge=1, le=1024)] = 2
+    concurrency: Annotated[StrictInt, Field(ge=1, le=1024)] = 2
     timeout_seconds: Annotated[float, Field(gt=0)] = 300.0
     patience_seconds: Annotated[float, Field(ge=0)] = 300.0
-    max_attempts: Annotated[int, Field(ge=1, le=100)] = 4
+    max_attempts: Annotated[StrictInt, Field(ge=1, le=100)] = 4
     query_voice: Annotated[str, Field(min_length=1)]
     response_voice: Annotated[str, Field(min_length=1)]
 
@@ -145,14 +154,14 @@ class Shards(_Section):
     """How the Parquet files are cut."""
 
     # Hub guidance keeps files near or below 500 MB so that the viewer and streaming stay quick.
-    max_bytes: Annotated[int, Field(ge=100_000)] = 450_000_000
+    max_bytes: Annotated[StrictInt, Field(ge=100_000)] = 450_000_000
 
 
 class Recipe(_Section):
     """Everything a run is made from. `prompts` is a folder; empty means the bundled one."""
 
     name: Name
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = 0
     prompts: str = ""
     anchors: Literal["all"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
     emotional: Emotional = Emotional()

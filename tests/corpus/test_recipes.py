@@ -24,6 +24,8 @@ def test_bundled_recipes_are_the_contracts(prompts):
         ("colour=1", "colour: unknown key"),
         ("emotional.pairs_per_anchor=-1", "pairs_per_anchor: .*greater than or equal to 0.*-1"),
         ("emotional.pairs_per_anchor='many'", "pairs_per_anchor: .*integer.*'many'"),
+        ("emotional.pairs_per_anchor=true", "pairs_per_anchor: .*integer.*True"),
+        ("llm.queries.thinking='yes'", "thinking: .*boolean.*'yes'"),
         ("split.eval_fraction=0.25", "eval_fraction: must be a whole number of tenths.*0.25"),
         ("split.eval_fraction=1.0", "eval_fraction: .*less than 1"),
         ("dedup.threshold=1.5", "threshold: .*less than or equal to 1"),

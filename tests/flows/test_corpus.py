@@ -155,6 +155,16 @@ def test_a_second_build_of_the_demo_changes_nothing(demo_run):
     assert {path: path.stat().st_mtime_ns for path in run.corpus.rglob("*.parquet")} == kept
 
 
+def test_a_damaged_corpus_is_written_again(demo_run):
+    run, _ = demo_run
+    before = files_of(run)
+    (run.corpus / "README.md").unlink()
+    damaged = next(run.corpus.glob("data/neutral/*.parquet"))
+    damaged.write_bytes(damaged.read_bytes()[:-10] + b"0" * 10)
+    speak_and_pack(run)
+    assert files_of(run) == before
+
+
 def test_the_card_passes_the_hubs_own_reading(demo_run):
     from huggingface_hub import DatasetCard
 
