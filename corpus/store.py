@@ -165,11 +165,21 @@ class Store:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of an append-only JSON log; a last line torn by a kill is left out."""
+    """The whole lines of an append-only JSON log; a last line torn by a kill is left out.
+
+    Raises:
+        SympatheiaError: a line was changed on disk.
+    """
     if not path.exists():
         return []
-    with path.open("rb") as file:
-        return [orjson.loads(line) for line in file if line.endswith(b"\n")]
+    try:
+        with path.open("rb") as file:
+            return [orjson.loads(line) for line in file if line.endswith(b"\n")]
+    except orjson.JSONDecodeError as error:
+        raise SympatheiaError(
+            f"{path} is damaged ({error}). Put back a copy, or delete it: then everything in it is "
+            "decided anew from the stored answers, at no cost."
+        ) from error
 
 
 class Log:

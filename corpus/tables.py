@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from corpus.errors import SympatheiaError
 from schemas.tables import REJECTS
 
 ROWS_AT_ONCE = 5_000
@@ -35,10 +36,20 @@ def write_table(path: Path, schema: pa.Schema, rows: Iterable[Row]) -> None:
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a table, in order; memory stays flat."""
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
-            yield from batch.to_pylist()
+    """The rows of a table, in order; memory stays flat.
+
+    Raises:
+        SympatheiaError: the file was changed on disk.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
+                yield from batch.to_pylist()
+    except pa.ArrowInvalid as error:
+        raise SympatheiaError(
+            f"{path} is damaged ({error}). Delete it and run the same command again: it is made "
+            "anew from the store, at no cost."
+        ) from error
 
 
 def replace_rejects(path: Path, stages: tuple[str, ...], rows: Iterable[Row]) -> None:

@@ -7,6 +7,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from corpus.errors import SympatheiaError
 from corpus.run_folder import RunFolder
 from flows.display import stages_table
 from schemas.prompts import Anchor
@@ -19,9 +20,15 @@ def read_status(run: RunFolder) -> dict[str, Any]:
 
     Raises:
         InvalidInput: this is not a run folder.
+        SympatheiaError: its progress cannot be read.
     """
     recipe = run.read_recipe()
-    stages = orjson.loads(run.progress.read_bytes()) if run.progress.is_file() else {}
+    try:
+        stages = orjson.loads(run.progress.read_bytes()) if run.progress.is_file() else {}
+    except orjson.JSONDecodeError as error:
+        raise SympatheiaError(
+            f"{run.progress} is damaged ({error}). Delete it; the next build writes it anew."
+        ) from error
     building = run.busy
     if not building:
         for stage in stages.values():

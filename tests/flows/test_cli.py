@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.line import copy_prompts, sympatheia, write_recipe
+from tests.line import copy_prompts, sympatheia, write_recipe, write_run
 from tests.servers import FakeTextServer
 
 
@@ -167,3 +167,21 @@ def test_no_key_reaches_logs_store_or_errors(tmp_path):
         assert "very-secret" not in ran.stdout + ran.stderr
         for path in (tmp_path / "run").rglob("*"):
             assert path.is_dir() or b"very-secret" not in path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["decisions.jsonl", "rejects.parquet", "progress.json"])
+def test_a_damaged_file_of_a_run_is_named_with_the_remedy(tmp_path, name):
+    with FakeTextServer() as server:
+        recipe = write_recipe(tmp_path / "r.toml", server.base_url, anchors=("sad",))
+        run = write_run(tmp_path / "run", recipe)
+        (run.root / name).write_bytes(b"{what?\n")
+        command = ["status", run.root]
+        if name != "progress.json":
+            command = ["build", recipe, "--run-dir", run.root, "--until", "responses"]
+        ran = sympatheia(*command)
+        assert ran.returncode == 1
+        assert f"{name} is damaged" in ran.stderr
+        asked = server.count
+        (run.root / name).unlink()
+        assert sympatheia(*command).returncode == 0
+        assert server.count == asked
