@@ -10,6 +10,10 @@ long as the recipe's patience lasts. Nothing above or below this module retries.
   long as it asks, and earns the limit back with every answer.
 - A failure that no retry can mend (a wrong key, an unknown model, a malformed request) stops at
   once, with a sentence.
+
+(httpx is imported only so that it is complete: the openai client, which runs on httpx2, also looks
+for a loaded httpx at every request, and fails when another thread, importing Prefect, has it half
+loaded.)
 """
 
 import asyncio
@@ -21,6 +25,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+import httpx  # noqa: F401  (see above)
 import httpx2
 import openai
 import orjson

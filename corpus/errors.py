@@ -14,3 +14,11 @@ class InvalidInput(SympatheiaError):
     """The user's command, recipe or prompts cannot be used; exit code 2."""
 
     exit_code = 2
+
+
+def root_cause(group: ExceptionGroup[Exception]) -> Exception:
+    """The first error of a group of tasks: what a user can act on, others being its echoes."""
+    error: Exception = group
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -15,7 +15,7 @@ from typing import Protocol
 import orjson
 
 from corpus.clips import ClipMeasures, clip_problem
-from corpus.errors import SympatheiaError
+from corpus.errors import SympatheiaError, root_cause
 from corpus.plan import Plan
 from corpus.progress import Progress
 from corpus.prompts import Prompts
@@ -102,8 +102,8 @@ async def speak_all(
         async with asyncio.TaskGroup() as group:
             for _ in range(speech.concurrency):
                 group.create_task(stage.work(slots))
-    except* (SympatheiaError, OSError) as errors:
-        raise errors.exceptions[0] from None
+    except ExceptionGroup as errors:
+        raise root_cause(errors) from None
     finally:
         refused = (
             row

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from corpus.chat import ChatAnswer, ChatRequest, complete
 from corpus.embeddings import Embedder
 from corpus.endpoints import Endpoints
-from corpus.errors import SympatheiaError
+from corpus.errors import SympatheiaError, root_cause
 from corpus.near_duplicates import Accepted, Verdict
 from corpus.plan import Plan
 from corpus.progress import Progress
@@ -126,9 +126,8 @@ class Writing:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._judge())
                 await self._dispatch(group)
-        except* (SympatheiaError, OSError) as errors:
-            # One cause is what a user can act on; the others are the same or its echoes.
-            raise errors.exceptions[0] from None
+        except ExceptionGroup as errors:
+            raise root_cause(errors) from None
         if self.written.exhausted:
             raise SympatheiaError(self._shortage())
         return self.written

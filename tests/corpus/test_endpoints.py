@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
@@ -275,3 +277,9 @@ def test_clients_are_closed_on_leaving() -> None:
     with FakeTextServer() as server:
         with_pool(Endpoints([server.base_url]), lambda pool: pool.call(send, "nothing"))
     assert clients[0].is_closed()
+
+
+def test_the_client_finds_httpx_whole_or_not_at_all() -> None:
+    # It asks sys.modules for httpx at every request; half loaded by another thread, it failed.
+    check = "import sys, corpus.endpoints; sys.modules['httpx'].TimeoutException"
+    subprocess.run([sys.executable, "-c", check], check=True)
