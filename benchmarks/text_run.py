@@ -1,0 +1,199 @@
+"""The text half of Sympatheia-18k, as the command line runs it, against local servers.
+
+- `full`: all 18,000 pairs against a server that answers at once. What is left is the pipeline's
+  own work: seconds, CPU, peak memory (of the command and all it starts), size of the store. The
+  near-duplicate search is timed by deciding the run's own vectors once more.
+- `again`: the same command once more, which has nothing to do.
+- `steady`: a third as many texts against a server that takes a second, 256 in flight: requests
+  per second over the ideal, and the share of samples, until the tail, with over 90 % in flight.
+
+Run it on a quiet machine; the server shares its cores.
+
+    .venv/bin/python -m benchmarks.text_run
+
+The figures go to `text_run.json` beside this file.
+"""
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+
+from corpus.embeddings import Embedder
+from corpus.near_duplicates import Accepted
+from corpus.run_folder import RunFolder
+from corpus.store import Store, read_log
+from corpus.text_rules import clean
+from corpus.writing import JUDGE_AT_ONCE, embed_through_store
+from tests.line import SYMPATHEIA
+from tests.servers import TextServerProcess
+
+IN_FLIGHT = 256
+LATENCY = 1.0
+RESULT = Path(__file__).with_suffix(".json")
+
+
+def build(folder: Path, server: TextServerProcess, *settings: str) -> dict[str, float]:
+    """Runs `sympatheia build` until the responses are written, watching all its processes."""
+    settings = (f'llm.endpoints=["{server.base_url}"]', *settings)
+    command = [str(SYMPATHEIA), "build", "sympatheia-18k", "--until", "responses"]
+    command += ["--run-dir", str(folder)]
+    for setting in settings:
+        command += ["--set", setting]
+    log = folder.with_suffix(".log")
+    asked = server.report()["count"]
+    begun = time.perf_counter()
+    with log.open("wb") as file:
+        process = psutil.Popen(command, stdout=file, stderr=file)
+        peak, cpu = 0, {}
+        while process.poll() is None:
+            together = 0
+            for member in (process, *process.children(recursive=True)):
+                try:
+                    times = member.cpu_times()
+                    together += member.memory_info().rss
+                except psutil.NoSuchProcess:
+                    continue
+                cpu[member.pid] = times.user + times.system
+            peak = max(peak, together)
+            time.sleep(0.1)
+    seconds = time.perf_counter() - begun
+    if process.returncode:
+        raise SystemExit(log.read_text())
+    return {
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(sum(cpu.values()), 1),
+        "peak_memory_mb": round(peak / 1e6),
+        "requests": server.report()["count"] - asked,
+    }
+
+
+def counts(run: RunFolder) -> dict[str, int]:
+    """Rows of the text tables, and candidates refused."""
+    queries = pq.read_table(run.queries, columns=["subset"])["subset"].to_pylist()
+    responses = pq.read_table(run.responses, columns=["id"])["id"].to_pylist()
+    pairs = Counter(pair_id.split("-")[0] for pair_id in responses)
+    return {
+        "queries": len(queries),
+        "emotional_pairs": pairs["emotional"],
+        "neutral_pairs": pairs["neutral"],
+        "refused": pq.read_metadata(run.rejects).num_rows,
+    }
+
+
+def search_again(run: RunFolder) -> dict[str, float]:
+    """Decides the run's vectors anew, in the blocks in which a run does, and times that."""
+    threshold = run.read_recipe().dedup.threshold
+    judged = [entry for entry in read_log(run.decisions) if entry["similarity"] is not None]
+    embedder = Embedder(run.read_recipe().dedup.model)
+    with Store(run.store) as store:
+        texts = [
+            clean(record["text"])
+            for entry in judged
+            if (record := store.completions.get(entry["digest"])) is not None
+        ]
+        vectors = embed_through_store(embedder, store.embeddings, texts)
+    accepted = Accepted(threshold)
+    begun = time.perf_counter()
+    refused = 0
+    for start in range(0, len(texts), JUDGE_AT_ONCE):
+        ids = [entry["slot"] for entry in judged[start : start + JUDGE_AT_ONCE]]
+        verdicts = accepted.judge(ids, vectors[start : start + JUDGE_AT_ONCE])
+        refused += sum(not verdict.accepted for verdict in verdicts)
+    seconds = time.perf_counter() - begun
+    return {"vectors": len(texts), "refused": refused, "seconds": round(seconds, 2)}
+
+
+def size_of(folder: Path) -> float:
+    """Megabytes of all files of a folder."""
+    return round(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6, 1)
+
+
+def full(folder: Path) -> dict[str, Any]:
+    """The whole text run, and the same command again."""
+    run = RunFolder(folder / "full")
+    with TextServerProcess() as server:
+        first = build(run.root, server)
+        first |= counts(run) | {
+            "store_mb": size_of(run.store),
+            "near_duplicate_search": search_again(run),
+        }
+        return {"full": first, "again": build(run.root, server)}
+
+
+def steady(folder: Path) -> dict[str, Any]:
+    """A shorter run against a server that takes its time: is it ever left without work?"""
+    settings = ("emotional.pairs_per_anchor=333", "neutral.queries=167")
+    with TextServerProcess(latency=LATENCY) as server:
+        figures = build(folder / "steady", server, *settings, f"llm.concurrency={IN_FLIGHT}")
+        samples = server.report()["samples"]
+    busy = [(at, count) for at, count in samples if count]
+    seconds = busy[-1][0] - busy[0][0]
+    full_at = [index for index, (_, count) in enumerate(busy) if count >= 0.98 * IN_FLIGHT]
+    # The tail begins when there is less left to ask than fits in flight.
+    plateau = [count for _, count in busy[full_at[0] : full_at[-1] + 1]]
+    gaps = [later - at for (at, _), (later, _) in pairwise(samples)]
+    return figures | {
+        "seconds_with_requests": round(seconds, 1),
+        "over_ideal_end_to_end": round(figures["requests"] / seconds * LATENCY / IN_FLIGHT, 3),
+        "in_flight_over_limit_on_plateau": round(float(np.mean(plateau)) / IN_FLIGHT, 3),
+        "plateau_samples_above_90_percent": round(
+            sum(count > 0.9 * IN_FLIGHT for count in plateau) / len(plateau), 3
+        ),
+        "lowest_on_plateau": min(plateau),
+        "plateau_seconds": round(busy[full_at[-1]][0] - busy[full_at[0]][0], 1),
+        "longest_gap_between_samples": round(max(gaps), 2),
+    }
+
+
+def interrupt(folder: Path, times: int) -> float:
+    """Seconds that a run with hanging requests takes to end after so many Ctrl-C."""
+    with TextServerProcess(latency=3600) as server:
+        command = [str(SYMPATHEIA), "build", "sympatheia-18k", "--until", "responses"]
+        command += ["--run-dir", str(folder / f"interrupt{times}")]
+        command += ["--set", f'llm.endpoints=["{server.base_url}"]']
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while server.report()["in_flight"] < IN_FLIGHT:
+            time.sleep(0.1)
+        time.sleep(10)  # Prefect and the models are up by then
+        begun = time.perf_counter()
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.05)
+        process.wait()
+        return round(time.perf_counter() - begun, 2)
+
+
+def main() -> None:
+    """Runs all, prints and writes down the figures."""
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        result: dict[str, Any] = {
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, "
+            f"Python {platform.python_version()}",
+            "load_before": round(load, 1),
+            "revision": subprocess.run(
+                ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+            ).stdout.strip(),
+            **full(folder),
+            "steady": steady(folder),
+            "interrupt": {f"ctrl_c_{times}x_seconds": interrupt(folder, times) for times in (1, 2)},
+        }
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
