@@ -6,6 +6,7 @@
 - `again`: the same command once more, which has nothing to do.
 - `steady`: a third as many texts against a server that takes a second, 256 in flight: requests
   per second over the ideal, and the share of samples, until the tail, with over 90 % in flight.
+- `interrupt`: seconds from Ctrl-C, and from Ctrl-C twice, to the end of a run whose requests hang.
 
 Run it on a quiet machine; the server shares its cores.
 

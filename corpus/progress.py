@@ -1,4 +1,4 @@
-"""How far a run is: slots full per stage and cell, refusals by reason, rate and time left.
+"""How far a run is: slots full per stage and cell, refusals, rates, time left, and the servers.
 
 The running build keeps this on file for `sympatheia status`; the display on the terminal reads the
 same object.
@@ -7,12 +7,16 @@ same object.
 import threading
 import time
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from corpus.balancing import EndpointState
+from corpus.errors import SympatheiaError
 from corpus.store import write_whole
 
 WINDOW_SECONDS = 60.0
@@ -23,13 +27,31 @@ WRITE_EVERY_SECONDS = 2.0
 
 
 @dataclass
+class Rate:
+    """How fast a count grows, over the last minute as far as it can be told."""
+
+    samples: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def per_second(self, now: float, count: int) -> float | None:
+        """Takes the count of this moment; None until a second of growth was seen."""
+        if not count:
+            self.samples.clear()  # the clock starts with the first of what is counted
+        self.samples.append((now, count))
+        while self.samples[0][0] < now - WINDOW_SECONDS:
+            self.samples.popleft()
+        then, before = self.samples[0]
+        return (count - before) / (now - then) if now - then >= 1 and count > before else None
+
+
+@dataclass
 class Stage:
-    """One stage's counts; `totals` and `full` are by cell."""
+    """One stage's counts; `totals`, `full` and `refused` are by cell, `refusals` by reason."""
 
     totals: dict[str, int]
     full: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
-    samples: deque[tuple[float, int]] = field(default_factory=deque)
+    rate: Rate = field(default_factory=Rate)
 
     @property
     def total(self) -> int:
@@ -42,24 +64,54 @@ class Stage:
         return self.full.total()
 
     def snapshot(self, now: float) -> dict[str, Any]:
-        """The stage as plain data, with its rate over the last minute as far as it can be told."""
+        """The stage as plain data; a cell's acceptance is the share of its candidates kept."""
         done, total = self.done, self.total
-        if not done:
-            self.samples.clear()  # the clock of a stage starts with its first slot
-        self.samples.append((now, done))
-        while self.samples[0][0] < now - WINDOW_SECONDS:
-            self.samples.popleft()
-        then, before = self.samples[0]
-        rate = (done - before) / (now - then) if now - then >= 1 and done > before else None
+        rate = self.rate.per_second(now, done)
         return {
             "done": done,
             "total": total,
             "per_second": rate,
             "seconds_left": 0.0 if done == total else (total - done) / rate if rate else None,
             "cells": {
-                cell: {"done": self.full[cell], "total": of} for cell, of in self.totals.items()
+                cell: {
+                    "done": self.full[cell],
+                    "total": of,
+                    "refused": self.refused[cell],
+                    "acceptance": _share(self.full[cell], self.refused[cell]),
+                }
+                for cell, of in self.totals.items()
             },
             "rejections": dict(self.refusals.most_common()),
+        }
+
+
+def _share(full: int, refused: int) -> float | None:
+    return full / (full + refused) if full + refused else None
+
+
+@dataclass
+class Servers:
+    """The servers of one section of the recipe, and how long this run has had them at work."""
+
+    states: Callable[[], Sequence[EndpointState]]
+    gpus: int
+    seconds_before: float
+    since: float
+    until: float | None = None
+    rates: dict[str, Rate] = field(default_factory=dict)
+
+    def snapshot(self, now: float) -> dict[str, Any]:
+        """The servers as plain data; tokens per second are those of completions."""
+        seconds = self.seconds_before + (self.until or now) - self.since
+        endpoints = []
+        for state in self.states():
+            rate = self.rates.setdefault(state.url, Rate())
+            tokens = rate.per_second(now, state.completion_tokens)
+            endpoints.append(asdict(state) | {"tokens_per_second": tokens})
+        return {
+            "seconds": seconds,
+            "gpu_hours": seconds / 3600 * self.gpus if self.gpus else None,
+            "endpoints": endpoints,
         }
 
 
@@ -71,6 +123,32 @@ class Progress:
         self._written = 0.0
         self._lock = threading.Lock()  # a display reads while the stages count
         self.stages: dict[str, Stage] = {}
+        self._servers: dict[str, Servers] = {}
+        self._earlier = _servers_on_file(path)
+
+    @contextmanager
+    def watching(
+        self, section: str, states: Callable[[], Sequence[EndpointState]], gpus: int
+    ) -> Iterator[None]:
+        """Shows the servers of a section of the recipe for as long as the block runs.
+
+        Their time at work is added to that of earlier builds of the run.
+
+        Args:
+            section: the recipe's section that names them.
+            states: what they are doing now.
+            gpus: how many GPUs they have, all together; 0 when that is not known.
+        """
+        before = self._earlier.get(section, {}).get("seconds", 0.0)
+        servers = Servers(states, gpus, before, time.monotonic())
+        with self._lock:
+            self._servers[section] = servers
+        try:
+            yield
+        finally:
+            last = list(states())
+            with self._lock:
+                servers.until, servers.states = time.monotonic(), lambda: last
 
     def begin(self, stage: str, totals: dict[str, int]) -> None:
         """Opens a stage, with its number of slots by cell."""
@@ -84,17 +162,22 @@ class Progress:
             self.stages[stage].full[cell] += 1
         self._write_at_times()
 
-    def refused(self, stage: str, reason: str) -> None:
-        """One more candidate was refused."""
+    def refused(self, stage: str, cell: str, reason: str) -> None:
+        """One more candidate for a cell was refused."""
         with self._lock:
+            self.stages[stage].refused[cell] += 1
             self.stages[stage].refusals[reason] += 1
         self._write_at_times()
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything as plain data, stage by stage."""
+        """Everything as plain data: the stages, and the servers by section of the recipe."""
         now = time.monotonic()
         with self._lock:
-            return {name: stage.snapshot(now) for name, stage in self.stages.items()}
+            servers = {name: group.snapshot(now) for name, group in self._servers.items()}
+            return {
+                "stages": {name: stage.snapshot(now) for name, stage in self.stages.items()},
+                "servers": self._earlier | servers,
+            }
 
     def _write_at_times(self) -> None:
         if time.monotonic() - self._written >= WRITE_EVERY_SECONDS:
@@ -105,3 +188,23 @@ class Progress:
         self._written = time.monotonic()
         if self._path is not None:
             write_whole(self._path, orjson.dumps(self.snapshot(), option=orjson.OPT_INDENT_2))
+
+
+def read_progress(path: Path) -> dict[str, Any]:
+    """What the last build of a run put on file; without stages where there was none.
+
+    Raises:
+        SympatheiaError: the file was changed on disk.
+    """
+    try:
+        found = orjson.loads(path.read_bytes()) if path.is_file() else {}
+        return {"stages": found.get("stages", {}), "servers": found.get("servers", {})}
+    except (orjson.JSONDecodeError, AttributeError) as error:
+        raise SympatheiaError(
+            f"{path} is damaged ({error}). Delete it; the next build writes it anew."
+        ) from error
+
+
+def _servers_on_file(path: Path | None) -> dict[str, Any]:
+    servers: dict[str, Any] = read_progress(path)["servers"] if path else {}
+    return servers

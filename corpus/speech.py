@@ -186,7 +186,7 @@ class _Speaking:
                 }
                 self._progress.filled(STAGE, slot.cell)
                 break
-            self._progress.refused(STAGE, reason)
+            self._progress.refused(STAGE, slot.cell, reason)
             refused.append(
                 {
                     "stage": STAGE,

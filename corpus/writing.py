@@ -142,6 +142,9 @@ class Writing:
         standing: list[tuple[str, str]] = []
         for index, slot in enumerate(self._slots):
             history = self._decisions.of(slot.id)
+            for decision in history:
+                if decision.reason:
+                    self._progress.refused("queries", slot.cell, decision.reason)
             if history and history[-1].reason is None:
                 standing.append((slot.id, history[-1].digest))
                 self._accept(slot, history[-1].digest)
@@ -231,7 +234,7 @@ class Writing:
                 self._progress.filled("responses", slot.cell)
                 break
             refused.append(Decision(slot.id, attempt, digest, reason))
-            self._progress.refused("responses", reason)
+            self._progress.refused("responses", slot.cell, reason)
         else:
             self._exhaust(slot.id, [decision.reason for decision in refused])
         if refused:
@@ -298,7 +301,7 @@ class Writing:
         if decision.reason is None:
             self._accept(slot, decision.digest)
             return
-        self._progress.refused("queries", decision.reason)
+        self._progress.refused("queries", slot.cell, decision.reason)
         if following < self._llm.max_attempts:
             self._rounds[following].append(index)
             heapq.heappush(self._refills, (following, index))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
@@ -46,14 +46,54 @@ def stages_table(stages: dict[str, Any]) -> Table:
     return table
 
 
+def servers_tables(servers: dict[str, Any]) -> list[Table]:
+    """For each section of the recipe that names servers, what they do and what they have cost."""
+    return [_servers_table(section, group) for section, group in servers.items()]
+
+
+def _servers_table(section: str, group: dict[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    cost = f", {group['gpu_hours']:.2f} GPU-hours" if group["gpu_hours"] is not None else ""
+    table.add_column(f"{section}: {duration(group['seconds'])} at work{cost}")
+    for name in ("in flight", "answered", "failed", "tokens/s"):
+        table.add_column(name, justify="right")
+    table.add_column("trouble")
+    for state in group["endpoints"]:
+        limit = "" if state["limit"] is None else f" of {state['limit']:,}"
+        speed = state["tokens_per_second"]
+        trouble = "" if state["healthy"] else f"out: {state['last_error']}"
+        table.add_row(
+            state["url"],
+            f"{state['in_flight']:,}{limit}",
+            f"{state['done']:,}",
+            f"{state['failed']:,}",
+            "-" if speed is None else f"{speed:,.0f}",
+            trouble,
+        )
+    return table
+
+
+def servers_line(servers: dict[str, Any]) -> str:
+    """All servers in one line, for logs; empty when none is at work."""
+    states = [state for group in servers.values() for state in group["endpoints"]]
+    in_flight = sum(state["in_flight"] for state in states)
+    if not in_flight:
+        return ""
+    speed = sum(state["tokens_per_second"] or 0 for state in states)
+    out = [state["url"] for state in states if not state["healthy"]]
+    trouble = f", out: {', '.join(out)}" if out else ""
+    return f"servers: {in_flight:,} in flight, {speed:,.0f} tokens a second{trouble}"
+
+
 class _LiveStages:
     """A table that is made anew each time the terminal is refreshed."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
 
-    def __rich__(self) -> Table:
-        return stages_table(self._progress.snapshot())
+    def __rich__(self) -> Group:
+        found = self._progress.snapshot()
+        return Group(stages_table(found["stages"]), *servers_tables(found["servers"]))
 
 
 @contextmanager
@@ -80,7 +120,9 @@ def _print_lines(progress: Progress, ended: threading.Event) -> None:
     while True:
         over = ended.wait(0.5)
         due = over or time.monotonic() - last >= LINE_EVERY_SECONDS
-        for name, stage in progress.snapshot().items():
+        found = progress.snapshot()
+        shown_before = dict(said)
+        for name, stage in found["stages"].items():
             done, total = stage["done"], stage["total"]
             finished = done == total and said.get(name) != total
             if finished or (due and said.get(name) != done):
@@ -90,5 +132,7 @@ def _print_lines(progress: Progress, ended: threading.Event) -> None:
                 pace = "" if rate is None else f", {rate:.1f} a second"
                 left = "" if finished else f", {duration(stage['seconds_left'])} left"
                 print(f"{name}: {done:,} of {total:,}{pace}{left}", file=sys.stderr, flush=True)  # noqa: T201
+        if said != shown_before and (line := servers_line(found["servers"])):
+            print(line, file=sys.stderr, flush=True)  # noqa: T201
         if over:
             return

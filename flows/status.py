@@ -3,16 +3,16 @@
 from collections.abc import Iterable
 from typing import Any
 
-import orjson
 from rich.console import Console
 from rich.table import Table
 
-from corpus.errors import SympatheiaError
+from corpus.progress import read_progress
 from corpus.run_folder import RunFolder
-from flows.display import stages_table
+from flows.display import servers_tables, stages_table
 from schemas.prompts import Anchor
 
 LARGEST_LIST = 40
+NUMBERS = ("done", "of", "accepted", "times")
 
 
 def read_status(run: RunFolder) -> dict[str, Any]:
@@ -23,24 +23,22 @@ def read_status(run: RunFolder) -> dict[str, Any]:
         SympatheiaError: its progress cannot be read.
     """
     recipe = run.read_recipe()
-    try:
-        stages = orjson.loads(run.progress.read_bytes()) if run.progress.is_file() else {}
-    except orjson.JSONDecodeError as error:
-        raise SympatheiaError(
-            f"{run.progress} is damaged ({error}). Delete it; the next build writes it anew."
-        ) from error
+    found = read_progress(run.progress)
     building = run.busy
     if not building:
-        for stage in stages.values():
+        for stage in found["stages"].values():
             stage["per_second"] = None
             if stage["done"] < stage["total"]:
                 stage["seconds_left"] = None
+        for group in found["servers"].values():
+            for state in group["endpoints"]:
+                state |= {"in_flight": 0, "tokens_per_second": None}
     return {
         "name": recipe.name,
         "folder": str(run.root),
         "building": building,
         "corpus": str(run.corpus) if run.corpus.is_dir() else None,
-        "stages": stages,
+        **found,
     }
 
 
@@ -52,7 +50,7 @@ def print_status(found: dict[str, Any]) -> None:
     if not found["stages"]:
         console.print("Nothing has been made yet.")
         return
-    console.print(stages_table(found["stages"]))
+    console.print(stages_table(found["stages"]), *servers_tables(found["servers"]), sep="\n")
     short = [
         (name, cell, count)
         for name, stage in found["stages"].items()
@@ -60,9 +58,11 @@ def print_status(found: dict[str, Any]) -> None:
         if count["done"] < count["total"]
     ]
     if short:
-        cells = _table("not full yet", "cell", "done", "of")
+        cells = _table("not full yet", "cell", "done", "of", "accepted")
         for name, cell, count in short[:LARGEST_LIST]:
-            cells.add_row(name, cell, f"{count['done']:,}", f"{count['total']:,}")
+            share = count["acceptance"]
+            accepted = "-" if share is None else f"{share:.0%}"
+            cells.add_row(name, cell, f"{count['done']:,}", f"{count['total']:,}", accepted)
         console.print(cells)
         if len(short) > LARGEST_LIST:
             console.print(f"... and {len(short) - LARGEST_LIST} more; --json has them all.")
@@ -95,5 +95,5 @@ def print_anchors(anchors: Iterable[Anchor]) -> None:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column, justify="right" if column in ("done", "of", "times") else "left")
+        table.add_column(column, justify="right" if column in NUMBERS else "left")
     return table

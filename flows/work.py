@@ -152,16 +152,17 @@ class Work:
         )
         async with pool:
             await pool.check()
-            await write_texts(
-                self.run,
-                self.recipe,
-                self.prompts,
-                self.store,
-                pool,
-                self._embedder,
-                self.progress,
-                with_responses=self.until != "queries",
-            )
+            with self.progress.watching("llm", pool.snapshot, llm.gpus):
+                await write_texts(
+                    self.run,
+                    self.recipe,
+                    self.prompts,
+                    self.store,
+                    pool,
+                    self._embedder,
+                    self.progress,
+                    with_responses=self.until != "queries",
+                )
 
     def stop(self) -> None:
         """Lets go of the requests in flight, if texts are still being written."""
@@ -199,7 +200,8 @@ class Work:
         )
         async with pool:
             await pool.check()
-            await self._speak_with(ServedVoice(speech.model, pool))
+            with self.progress.watching("speech", pool.snapshot, speech.gpus):
+                await self._speak_with(ServedVoice(speech.model, pool))
 
     async def _speak_with(self, voice: "Voice") -> None:
         from corpus.speech import speak_all

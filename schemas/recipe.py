@@ -87,10 +87,12 @@ class Sampling(_Section):
 class Llm(_Section):
     """The text model: where it is served and how it is asked.
 
-    With no `endpoints` the embedded text server is started for the run.
+    With no `endpoints` the embedded text server is started for the run. `gpus` is how many GPUs
+    the endpoints have together: only to count GPU-hours.
     """
 
     endpoints: tuple[Url, ...] = ()
+    gpus: Annotated[StrictInt, Field(ge=0)] = 0
     model: Annotated[str, Field(min_length=1)] = "Qwen/Qwen3-32B"
     api_key_env: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")] = ""
     templates: Name = "full"
@@ -123,10 +125,11 @@ class Dedup(_Section):
 
 
 class Speech(_Section):
-    """The voice: the builtin one, or servers that speak `/v1/audio/speech`."""
+    """The voice: the builtin one, or servers that speak `/v1/audio/speech`, with `gpus` in all."""
 
     backend: Literal["builtin", "openai"] = "builtin"
     endpoints: tuple[Url, ...] = ()
+    gpus: Annotated[StrictInt, Field(ge=0)] = 0
     api_key_env: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")] = ""
     model: str = ""
     language: Annotated[str, Field(min_length=1)] = "English"

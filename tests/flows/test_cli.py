@@ -128,7 +128,9 @@ def test_until_queries_then_status_then_the_rest(tmp_path):
         state = json.loads(sympatheia("status", run, "--json").stdout)
         assert state["building"] is False
         assert state["stages"]["queries"]["done"] == state["stages"]["queries"]["total"] == 7
-        assert state["stages"]["queries"]["cells"]["emotional-sad"] == {"done": 4, "total": 4}
+        cell = state["stages"]["queries"]["cells"]["emotional-sad"]
+        assert (cell["done"], cell["total"]) == (4, 4)
+        assert cell["acceptance"] == 4 / (4 + cell["refused"])
         assert "responses" not in state["stages"]
         shown = sympatheia("status", run)
         assert "queries" in shown.stdout
@@ -146,27 +148,6 @@ def test_preview_shows_prompts_and_pairs_and_writes_nothing(tmp_path, monkeypatc
         assert "[system]" in ran.stdout
         assert ran.stdout.count("response: ") == 2
         assert [path.name for path in tmp_path.iterdir()] == ["r.toml"]
-
-
-def test_no_key_reaches_logs_store_or_errors(tmp_path):
-    with FakeTextServer() as server:
-        recipe = write_recipe(tmp_path / "r.toml", server.base_url, anchors=("sad",))
-        ran = sympatheia(
-            "build",
-            recipe,
-            "--run-dir",
-            tmp_path / "run",
-            "--until",
-            "responses",
-            "--set",
-            'llm.api_key_env="MY_KEY"',
-            MY_KEY="sk-very-secret-123",
-        )
-        assert ran.returncode == 0, ran.stderr
-        assert server.requests[0].authorization == "Bearer sk-very-secret-123"
-        assert "very-secret" not in ran.stdout + ran.stderr
-        for path in (tmp_path / "run").rglob("*"):
-            assert path.is_dir() or b"very-secret" not in path.read_bytes()
 
 
 @pytest.mark.parametrize("name", ["decisions.jsonl", "rejects.parquet", "progress.json"])

@@ -1,5 +1,6 @@
 """Text runs from the command line whose servers die, return, hang up and repeat secrets."""
 
+import json
 import signal
 import time
 from collections import Counter
@@ -7,8 +8,8 @@ from collections import Counter
 import pytest
 
 from corpus.run_folder import RunFolder
-from tests.line import start, sympatheia, write_recipe, write_run
-from tests.replies import hang, status
+from tests.line import rows, start, sympatheia, write_recipe, write_run
+from tests.replies import hang, sometimes, status
 from tests.servers import FakeTextServer
 
 IN_FLIGHT = 12
@@ -73,6 +74,35 @@ def test_all_servers_go_and_come_back(tmp_path, undisturbed, seconds_down):
         finished(tmp_path, process)
         assert asked_again(one, other) <= IN_FLIGHT
         assert {name: getattr(run, name).read_bytes() for name in TABLES} == undisturbed
+
+
+def test_the_status_knows_servers_cells_and_cost(tmp_path, undisturbed):
+    with FakeTextServer() as one, FakeTextServer() as other:
+        one.behave = sometimes(["short"], 0.3)
+        run, process = begin(tmp_path, one, other, settings=(*SIZE, "llm.gpus=4"))
+        finished(tmp_path, process)
+        state = json.loads(sympatheia("status", run.root, "--json").stdout)
+        found = {endpoint["url"]: endpoint for endpoint in state["servers"]["llm"]["endpoints"]}
+        assert {url: found[url]["done"] for url in found} == {
+            server.base_url: server.count for server in (one, other)
+        }
+        assert all(endpoint["completion_tokens"] > 100 for endpoint in found.values())
+        seconds = state["servers"]["llm"]["seconds"]
+        assert state["servers"]["llm"]["gpu_hours"] == pytest.approx(4 * seconds / 3600)
+        stages = state["stages"]
+        assert len(rows(run.rejects)) > 5
+        for stage in ("queries", "responses"):
+            counted = sum(cell["refused"] for cell in stages[stage]["cells"].values())
+            assert counted == sum(row["stage"] == stage for row in rows(run.rejects))
+
+        # A build that finds all done knows of every refusal, and adds its own time.
+        finished(tmp_path, begin(tmp_path, one, other, settings=(*SIZE, "llm.gpus=4"))[1])
+        again = json.loads(sympatheia("status", run.root, "--json").stdout)
+        assert again["stages"] == stages
+        assert again["servers"]["llm"]["seconds"] > seconds
+        shown = sympatheia("status", run.root).stdout
+        assert "GPU-hours" in shown
+        assert one.base_url in shown
 
 
 def test_one_of_three_servers_dies_for_good(tmp_path, undisturbed):
