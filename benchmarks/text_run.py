@@ -185,9 +185,6 @@ def main() -> None:
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, "
             f"Python {platform.python_version()}",
             "load_before": round(load, 1),
-            "revision": subprocess.run(
-                ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-            ).stdout.strip(),
             **full(folder),
             "steady": steady(folder),
             "interrupt": {f"ctrl_c_{times}x_seconds": interrupt(folder, times) for times in (1, 2)},

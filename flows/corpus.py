@@ -6,6 +6,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from corpus.run_folder import RunFolder
+from flows.artifacts import on_prefects_pages
 from flows.work import Work, at_work
 from schemas.recipe import Stage
 
@@ -35,16 +36,19 @@ def build_corpus(run_dir: Path, until: Stage = "shards") -> None:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def write(work: Work) -> None:
     """Has every query written, and every response unless the run ends before them."""
-    work.texts()
+    with on_prefects_pages(work.recipe.name, work.progress, ("queries", "responses")):
+        work.texts()
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def speak(work: Work) -> None:
     """Has every accepted text spoken."""
-    work.speak()
+    with on_prefects_pages(work.recipe.name, work.progress, ("speech",)):
+        work.speak()
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def pack(work: Work) -> None:
     """Packs texts and clips into the dataset folder."""
-    work.pack()
+    with on_prefects_pages(work.recipe.name, work.progress, ("shards",)):
+        work.pack()

@@ -1,0 +1,96 @@
+"""What Prefect's pages show of a run: progress as it goes, cells and refusals at the end."""
+
+import contextvars
+import logging
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect.artifacts import (
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.exceptions import PrefectException
+
+from corpus.progress import Progress
+from flows.display import duration, servers_line
+
+UPDATE_EVERY_SECONDS = 10.0
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def on_prefects_pages(name: str, progress: Progress, stages: tuple[str, ...]) -> Iterator[None]:
+    """Keeps a progress artifact for as long as the block runs, then leaves a table of the cells.
+
+    Called in a task or flow. A run that Prefect cannot show for a while goes on all the same; the
+    log says so.
+
+    Args:
+        name: the run's name, which the artifacts' keys begin with.
+        progress: the counts of the run.
+        stages: the stages to show; those that are not part of the run are left out.
+    """
+    own = [stage for stage in stages if stage in progress.stages]
+    key = re.sub(r"[^a-z0-9]+", "-", f"{name}-{own[0]}".lower()).strip("-")
+    artifact = create_progress_artifact(0.0, key=f"{key}-progress", description=", ".join(own))
+    assert isinstance(artifact, UUID)  # outside an event loop it is not a coroutine
+    ended = threading.Event()
+
+    def update() -> None:
+        found = progress.snapshot()
+        shown = [found["stages"][stage] for stage in own]
+        share = sum(s["done"] for s in shown) / max(1, sum(s["total"] for s in shown))
+        try:
+            update_progress_artifact(artifact, 100 * share, _sentence(own, found))
+        except (httpx.HTTPError, PrefectException) as error:
+            log.warning("Prefect could not be told of the progress: %s", error)
+
+    def keep_updating() -> None:
+        while not ended.wait(UPDATE_EVERY_SECONDS):
+            update()
+
+    # Prefect keeps the address of its server in the context, which a thread does not inherit.
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(keep_updating,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        update()
+        for kind, rows in _tables(own, progress.snapshot()["stages"]).items():
+            if rows:
+                create_table_artifact(rows, key=f"{key}-{kind}", description=f"{name}: {kind}")
+
+
+def _sentence(stages: list[str], found: dict[str, Any]) -> str:
+    parts = []
+    for name in stages:
+        stage = found["stages"][name]
+        left = (
+            "" if stage["done"] == stage["total"] else f", {duration(stage['seconds_left'])} left"
+        )
+        parts.append(f"{name}: {stage['done']:,} of {stage['total']:,}{left}")
+    return "; ".join([*parts, *filter(None, [servers_line(found["servers"])])])
+
+
+def _tables(own: list[str], stages: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    cells = [
+        {"stage": name, "cell": cell, **counts}
+        for name in own
+        for cell, counts in stages[name]["cells"].items()
+    ]
+    rejections = [
+        {"stage": name, "reason": reason, "times": times}
+        for name in own
+        for reason, times in stages[name]["rejections"].items()
+    ]
+    return {"cells": cells, "rejections": rejections}

@@ -1,0 +1,62 @@
+"""What a run leaves on Prefect's pages, read back from a real Prefect server."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+
+from tests.line import rows, write_recipe
+from tests.replies import sometimes
+from tests.servers import FakeTextServer
+
+BUILD_AND_READ = """
+import json, sys
+from pathlib import Path
+from flows import artifacts
+artifacts.UPDATE_EVERY_SECONDS = 0.2
+from prefect.client.orchestration import get_client
+from corpus.recipes import load_recipe, recipe_prompts
+from corpus.run_folder import RunFolder
+from flows.corpus import build_corpus
+from flows.services import prefect_api
+from flows.work import at_work
+
+recipe, folder = sys.argv[1:]
+loaded = load_recipe(recipe, ("llm.concurrency=2",))
+run = RunFolder(Path(folder))
+with at_work(run, "responses", adopt=(loaded, recipe_prompts(loaded))) as work:
+    with prefect_api(meanwhile=work.load_models):
+        build_corpus(run.root, "responses")
+        with get_client(sync_client=True) as client:
+            found = client.request("POST", "/artifacts/filter", json={}).json()
+print(json.dumps([{k: a[k] for k in ("key", "type", "data", "description")} for a in found]))
+"""
+
+
+def test_progress_cells_and_rejections_are_on_prefects_pages(tmp_path):
+    with FakeTextServer(latency=0.1) as server:
+        server.behave = sometimes(["short"], 0.4)
+        recipe = write_recipe(tmp_path / "r.toml", server.base_url, anchors=("sad",))
+        command = [sys.executable, "-c", BUILD_AND_READ, recipe, tmp_path / "run"]
+        ran = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
+    assert ran.returncode == 0, ran.stderr
+    found = {artifact["key"]: artifact for artifact in json.loads(ran.stdout.splitlines()[-1])}
+    progress = found["small-queries-progress"]
+    assert progress["type"] == "progress"
+    assert progress["data"] == 100
+    assert "queries: 7 of 7; responses: 7 of 7" in progress["description"]
+    cells = {(row["stage"], row["cell"]): row for row in _table(found["small-queries-cells"])}
+    assert cells["queries", "emotional-sad"]["done"] == 4
+    assert cells["responses", "neutral-sad"]["total"] == 3
+    refused = Counter(
+        (row["stage"], row["reason"]) for row in rows(tmp_path / "run" / "rejects.parquet")
+    )
+    assert refused
+    told = _table(found["small-queries-rejections"])
+    assert {(row["stage"], row["reason"]): row["times"] for row in told} == refused
+
+
+def _table(artifact):
+    assert artifact["type"] == "table"
+    return json.loads(artifact["data"])
