@@ -33,7 +33,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	@for script in startup near_duplicates client voice; do $(BIN)/python -m benchmarks.$$script || exit 1; done
+	@for script in startup near_duplicates client text_run voice; do $(BIN)/python -m benchmarks.$$script || exit 1; done
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
