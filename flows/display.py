@@ -52,9 +52,10 @@ def servers_tables(servers: dict[str, Any]) -> list[Table]:
 
 
 def _servers_table(section: str, group: dict[str, Any]) -> Table:
-    table = Table(box=None, pad_edge=False)
     cost = f", {group['gpu_hours']:.2f} GPU-hours" if group["gpu_hours"] is not None else ""
-    table.add_column(f"{section}: {duration(group['seconds'])} at work{cost}")
+    title = f"{section} servers: {duration(group['seconds'])} at work{cost}"
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="")
+    table.add_column("address", no_wrap=True)
     for name in ("in flight", "answered", "failed", "tokens/s"):
         table.add_column(name, justify="right")
     table.add_column("trouble")
