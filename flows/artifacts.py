@@ -39,22 +39,24 @@ def on_prefects_pages(name: str, progress: Progress, stages: tuple[str, ...]) ->
     """
     own = [stage for stage in stages if stage in progress.stages]
     key = re.sub(r"[^a-z0-9]+", "-", f"{name}-{own[0]}".lower()).strip("-")
-    artifact = create_progress_artifact(0.0, key=f"{key}-progress", description=", ".join(own))
-    assert isinstance(artifact, UUID)  # outside an event loop it is not a coroutine
+    artifact: UUID | None = None
+    with _as_far_as_prefect_listens():
+        made = create_progress_artifact(0.0, key=f"{key}-progress", description=", ".join(own))
+        assert isinstance(made, UUID)  # outside an event loop it is not a coroutine
+        artifact = made
     ended = threading.Event()
 
     def update() -> None:
         found = progress.snapshot()
         shown = [found["stages"][stage] for stage in own]
         share = sum(s["done"] for s in shown) / max(1, sum(s["total"] for s in shown))
-        try:
+        if artifact is not None:
             update_progress_artifact(artifact, 100 * share, _sentence(own, found))
-        except (httpx.HTTPError, PrefectException) as error:
-            log.warning("Prefect could not be told of the progress: %s", error)
 
     def keep_updating() -> None:
         while not ended.wait(UPDATE_EVERY_SECONDS):
-            update()
+            with _as_far_as_prefect_listens():
+                update()
 
     # Prefect keeps the address of its server in the context, which a thread does not inherit.
     context = contextvars.copy_context()
@@ -65,10 +67,20 @@ def on_prefects_pages(name: str, progress: Progress, stages: tuple[str, ...]) ->
     finally:
         ended.set()
         thread.join()
-        update()
-        for kind, rows in _tables(own, progress.snapshot()["stages"]).items():
-            if rows:
-                create_table_artifact(rows, key=f"{key}-{kind}", description=f"{name}: {kind}")
+        # What ended the block matters more than what Prefect makes of it.
+        with _as_far_as_prefect_listens():
+            update()
+            for kind, rows in _tables(own, progress.snapshot()["stages"]).items():
+                if rows:
+                    create_table_artifact(rows, key=f"{key}-{kind}", description=f"{name}: {kind}")
+
+
+@contextmanager
+def _as_far_as_prefect_listens() -> Iterator[None]:
+    try:
+        yield
+    except (httpx.HTTPError, PrefectException) as error:
+        log.warning("Prefect could not be told of the progress: %s", error)
 
 
 def _sentence(stages: list[str], found: dict[str, Any]) -> str:
