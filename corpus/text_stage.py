@@ -1,9 +1,11 @@
 """The text stage: from a plan to the tables of queries and responses, and the texts refused."""
 
+import asyncio
 from collections.abc import Iterator
 
-from corpus.embeddings import Embedder
-from corpus.endpoints import Endpoints
+from corpus.embedding_process import EmbeddingProcess
+from corpus.endpoints import Open
+from corpus.near_twins import compare_responses
 from corpus.plan import Plan
 from corpus.progress import Progress
 from corpus.prompts import Prompts
@@ -24,8 +26,8 @@ async def write_texts(
     recipe: Recipe,
     prompts: Prompts,
     store: Store,
-    pool: Endpoints,
-    embedder: Embedder,
+    pool: Open,
+    embedder: EmbeddingProcess,
     progress: Progress,
     *,
     with_responses: bool,
@@ -59,6 +61,7 @@ async def write_texts(
         write_table(run.queries, QUERIES, _query_rows(plan, decisions, store))
         if with_responses:
             write_table(run.responses, RESPONSES, _response_rows(plan, written, store))
+            await asyncio.to_thread(compare_responses, run, store, embedder)
     finally:
         decisions.close()
 
@@ -90,6 +93,7 @@ def _response_rows(plan: Plan, written: Written, store: Store) -> Iterator[Row]:
             "attempt": kept.attempt,
             "digest": kept.digest,
             "text": accepted_text(store, kept.digest),
+            **(kept.grades.model_dump() if kept.grades else {}),
         }
 
 

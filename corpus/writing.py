@@ -1,26 +1,28 @@
 """Writes the corpus's texts: every query and every response, until each slot is full.
 
-One budget of requests in flight serves both. A worker that is free takes, in this order: a refill
-(decisions behind it wait for it), then by turns a slot's first query and the response of a query
-that was accepted. So the server is kept busy from the first query to the last response, while
-`corpus.queries` keeps the decisions in their fixed order.
+One budget of requests in flight serves both. Whenever it has room, the next request is, in this
+order: another attempt at a query (decisions behind it wait for it), a judge's grades of a pair,
+another attempt at a response, then by turns a slot's first query and the response of a query that
+was accepted. So the server is kept busy from the first query to the last response, while
+`corpus.queries` keeps the decisions in their fixed order: what is asked next depends on time, what
+is kept never does.
 """
 
 import asyncio
 import heapq
-from base64 import b64decode, b64encode
 from collections import Counter, defaultdict, deque
 from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass, field
-from hashlib import sha256
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from corpus import text_rules
 from corpus.chat import ChatAnswer, ChatRequest, complete
-from corpus.embeddings import Embedder
-from corpus.endpoints import Endpoints
+from corpus.embedding_process import EmbeddingProcess
+from corpus.endpoints import Open
 from corpus.errors import SympatheiaError, root_cause
+from corpus.judging import TRIES, UNREADABLE, Grades, judge_request, read_grades
 from corpus.near_duplicates import Accepted, Verdict
 from corpus.plan import Plan
 from corpus.progress import Progress
@@ -34,11 +36,11 @@ from corpus.queries import (
     query_verdict,
 )
 from corpus.responses import response_request, response_verdict
-from corpus.store import Records, Store
+from corpus.store import Store
 from schemas.recipe import Recipe
 from schemas.slots import PairSlot, QuerySlot
 
-JUDGE_AT_ONCE = 512
+JUDGE_AT_ONCE = 256
 """Queries embedded and judged in one go: enough for full batches, few enough that responses of
 the first need not wait long."""
 
@@ -53,6 +55,7 @@ class Kept:
 
     attempt: int
     digest: str
+    grades: Grades | None = None
 
 
 @dataclass
@@ -60,7 +63,9 @@ class Written:
     """What the text stage made: where each accepted text is, and every response refused."""
 
     responses: dict[str, Kept] = field(default_factory=dict)
-    refused_responses: dict[str, list[Decision]] = field(default_factory=dict)
+    refused_responses: defaultdict[str, list[Decision]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     exhausted: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
 
@@ -69,6 +74,17 @@ class _Candidate:
     text: str
     digest: str
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """One attempt at a response, which the text rules let through."""
+
+    slot: PairSlot
+    query_digest: str
+    query: str
+    kept: Kept
+    response: str
 
 
 class Writing:
@@ -81,8 +97,8 @@ class Writing:
         plan: Plan,
         store: Store,
         decisions: Decisions,
-        pool: Endpoints,
-        embedder: Embedder,
+        pool: Open,
+        embedder: EmbeddingProcess,
         *,
         with_responses: bool,
         progress: Progress,
@@ -106,10 +122,13 @@ class Writing:
         # What is to be asked.
         self._first: Iterator[int] = iter(())
         self._refills: list[tuple[int, int]] = []
+        self._again: deque[tuple[PairSlot, str, int]] = deque()
+        self._ungraded: deque[tuple[_Pair, int]] = deque()
         self._ready: deque[tuple[PairSlot, str]] = deque()
         self._responses_turn = False
 
-        self._in_flight = 0
+        self._budget = asyncio.Semaphore(recipe.llm.concurrency)
+        self._jobs = 0
         self._judging = True
         self._something_to_ask = asyncio.Event()
         self._something_to_judge = asyncio.Event()
@@ -124,6 +143,8 @@ class Writing:
         await self._resume()
         try:
             async with asyncio.TaskGroup() as group:
+                # In a thread, while the first requests are under way.
+                self._rules_loaded = group.create_task(asyncio.to_thread(text_rules.load))
                 group.create_task(self._judge())
                 await self._dispatch(group)
         except ExceptionGroup as errors:
@@ -165,31 +186,34 @@ class Writing:
     # Asking
 
     async def _dispatch(self, group: asyncio.TaskGroup) -> None:
-        budget = asyncio.Semaphore(self._llm.concurrency)
+        """Starts a job, of one request each, whenever the budget has room for it."""
 
-        async def within_budget(job: Coroutine[None, None, None]) -> None:
+        async def counted(job: Coroutine[None, None, None]) -> None:
             await job
-            self._in_flight -= 1
-            budget.release()
+            self._jobs -= 1
             self._something_to_ask.set()
 
         while not self._gave_up:
-            await budget.acquire()
+            await self._budget.acquire()
             while (job := self._take()) is None:
-                if not self._judging and not self._in_flight:
+                if not self._judging and not self._jobs:
                     return
                 self._something_to_ask.clear()
                 await self._something_to_ask.wait()
-            self._in_flight += 1
-            group.create_task(within_budget(job))
+            self._jobs += 1
+            group.create_task(counted(job))
 
     def _take(self) -> Coroutine[None, None, None] | None:
-        """The next request to make, or None while there is nothing to ask."""
+        """The next job, or None while there is nothing to ask."""
         if self._gave_up:
             return None
         if self._refills:
             attempt, index = heapq.heappop(self._refills)
             return self._ask_query(index, attempt)
+        if self._ungraded:
+            return self._ask_grades(*self._ungraded.popleft())
+        if self._again:
+            return self._ask_response(*self._again.popleft())
         if not (self._responses_turn and self._ready):
             index = next(self._first, -1)
             if index >= 0:
@@ -197,16 +221,21 @@ class Writing:
                 return self._ask_query(index, 0)
         if self._ready:
             self._responses_turn = False
-            return self._ask_response(*self._ready.popleft())
+            return self._ask_response(*self._ready.popleft(), 0)
         return None
 
     async def _answer(self, request: ChatRequest, digest: str, what: str) -> ChatAnswer:
-        stored = self._store.completions.get(digest)
-        if stored is not None:
-            return ChatAnswer.from_dict(stored)
-        answer = await complete(self._pool, request, what)
-        self._store.completions.put(digest, answer.to_dict())
-        return answer
+        """The answer to a job's request, stored or asked for; then the budget has room again."""
+        try:
+            stored = self._store.completions.get(digest)
+            if stored is not None:
+                return ChatAnswer.from_dict(stored)
+            answer = await complete(await self._pool(), request, what)
+            self._store.completions.put(digest, answer.to_dict())
+            return answer
+        finally:
+            # Before the verdict: the server must not stand idle while it is found.
+            self._budget.release()
 
     def _query_request(self, slot: QuerySlot, attempt: int) -> ChatRequest:
         return query_request(self._llm, self._prompts, self._plan, slot, attempt)
@@ -216,34 +245,66 @@ class Writing:
         request = self._query_request(slot, attempt)
         digest = request.digest()
         answer = await self._answer(request, digest, f"{slot.id}, attempt {attempt}")
+        await self._rules_loaded
         text, reason = query_verdict(self._prompts, self._plan, slot, answer)
         self._arrived[attempt, index] = _Candidate(text, digest, reason)
         if self._rounds[attempt] and self._rounds[attempt][0] == index:
             self._something_to_judge.set()
 
-    async def _ask_response(self, slot: PairSlot, query_digest: str) -> None:
+    async def _ask_response(self, slot: PairSlot, query_digest: str, attempt: int) -> None:
         query = accepted_text(self._store, query_digest)
-        refused: list[Decision] = []
-        for attempt in range(self._llm.max_attempts):
-            request = response_request(self._llm, self._prompts, self._plan, slot, query, attempt)
-            digest = request.digest()
-            answer = await self._answer(request, digest, f"{slot.id}, attempt {attempt}")
-            _, reason = response_verdict(self._prompts, self._plan, slot, query, answer)
-            if reason is None:
-                self.written.responses[slot.id] = Kept(attempt, digest)
-                self._progress.filled("responses", slot.cell)
-                break
-            refused.append(Decision(slot.id, attempt, digest, reason))
-            self._progress.refused("responses", slot.cell, reason)
+        request = response_request(self._llm, self._prompts, self._plan, slot, query, attempt)
+        digest = request.digest()
+        answer = await self._answer(request, digest, f"{slot.id}, attempt {attempt}")
+        await self._rules_loaded
+        text, reason = response_verdict(self._prompts, self._plan, slot, query, answer)
+        pair = _Pair(slot, query_digest, query, Kept(attempt, digest), text)
+        if reason is None and self._llm.judge.model:
+            self._ungraded.append((pair, 0))
+        else:
+            self._settle_response(pair, reason)
+
+    async def _ask_grades(self, pair: _Pair, tried: int) -> None:
+        judge, slot = self._llm.judge, pair.slot
+        request = judge_request(
+            judge,
+            self._prompts,
+            self._plan,
+            slot,
+            query=pair.query,
+            response=pair.response,
+            tried=tried,
+        )
+        what = f"the grades of {slot.id}, attempt {pair.kept.attempt}"
+        grades = read_grades(await self._answer(request, request.digest(), what))
+        if grades is not None:
+            pair = replace(pair, kept=replace(pair.kept, grades=grades))
+            self._settle_response(pair, grades.problem(judge.threshold))
+        elif tried + 1 < TRIES:
+            self._ungraded.append((pair, tried + 1))
+        else:
+            self._settle_response(pair, UNREADABLE)
+
+    def _settle_response(self, pair: _Pair, reason: str | None) -> None:
+        slot, attempt = pair.slot, pair.kept.attempt
+        if reason is None:
+            self.written.responses[slot.id] = pair.kept
+            self._progress.filled("responses", slot.cell)
+            return
+        self._progress.refused("responses", slot.cell, reason)
+        refused = self.written.refused_responses[slot.id]
+        refused.append(Decision(slot.id, attempt, pair.kept.digest, reason))
+        if len(refused) < self._llm.max_attempts:
+            self._again.append((slot, pair.query_digest, attempt + 1))
         else:
             self._exhaust(slot.id, [decision.reason for decision in refused])
-        if refused:
-            self.written.refused_responses[slot.id] = refused
 
     # Judging
 
     async def _judge(self) -> None:
         """Decides the queries in their order, each as soon as all before it are decided."""
+        if any(self._rounds.values()):  # a model that cannot be had is known at once
+            await asyncio.to_thread(self._embedder.load)
         for attempt in range(self._llm.max_attempts):
             order = self._rounds[attempt]
             while order and not self._gave_up:
@@ -315,7 +376,7 @@ class Writing:
         return self._accepted.judge([slot_id for slot_id, _ in named], vectors)
 
     def _embed(self, texts: list[str]) -> NDArray[np.float32]:
-        return embed_through_store(self._embedder, self._store.embeddings, texts)
+        return self._embedder.stored(self._store.embeddings, texts)
 
     def _accept(self, slot: QuerySlot, digest: str) -> None:
         self._progress.filled("queries", slot.cell)
@@ -345,18 +406,3 @@ class Writing:
             f"{slot_id}, for one, was refused as {why}. Raise llm.max_attempts, or change the "
             "templates or topics, and run the same command again; everything accepted is kept."
         )
-
-
-def embed_through_store(
-    embedder: Embedder, records: Records, texts: list[str]
-) -> NDArray[np.float32]:
-    """The embeddings of texts, float32 [n, d], each computed once in a store's life."""
-    digests = [sha256(f"{embedder.model}\0{text}".encode()).hexdigest() for text in texts]
-    missing = {d: t for d, t in zip(digests, texts, strict=True) if d not in records}
-    if missing:
-        vectors = embedder.encode(list(missing.values()))
-        for digest, vector in zip(missing, vectors, strict=True):
-            records.put(digest, {"float32": b64encode(vector.tobytes()).decode()})
-    stored = [records.get(digest) for digest in digests]
-    raw = b"".join(b64decode(record["float32"]) for record in stored if record)
-    return np.frombuffer(raw, dtype=np.float32).reshape(len(texts), -1)

@@ -1,6 +1,7 @@
 """The command line. Results go to standard output, progress and errors to standard error."""
 
 import errno
+import gc
 import json
 import os
 import sys
@@ -62,7 +63,8 @@ def build(recipe: str, run_dir: Path | None, overrides: tuple[str, ...], until: 
     if loaded.speech.backend == "builtin":
         require_speakers(loaded.speech)
     run = RunFolder(run_dir or Path("runs") / loaded.name)
-    servers = ", ".join(loaded.llm.endpoints) or "the embedded server"
+    own = "a vLLM of its own" if loaded.llm.vllm.python else "the embedded server"
+    servers = ", ".join(loaded.llm.endpoints) or own
     voices = ", ".join(loaded.speech.endpoints) or "the builtin voice"
     _say(f"{loaded.name}: {plan.pair_count:,} pairs from {plan.query_count:,} queries")
     _say(f"  prompts  {prompts.folder}, templates '{loaded.llm.templates}'")
@@ -71,9 +73,12 @@ def build(recipe: str, run_dir: Path | None, overrides: tuple[str, ...], until: 
     _say(f"  folder   {run.root}")
     with at_work(run, until, adopt=(loaded, prompts)) as work:
         work.begin_texts()
-        with prefect_api(meanwhile=work.load_models):
+        with prefect_api():
             from flows.corpus import build_corpus
 
+            # What is imported stays. The collector would walk through it again and again, a fifth
+            # of a second each time, while hundreds of requests wait for the event loop.
+            gc.freeze()
             build_corpus(run.root, until)
     _say(f"Done. {_made(run, until)}")
 
@@ -153,7 +158,13 @@ def preview(recipe: str, anchor: str, count: int, overrides: tuple[str, ...]) ->
     print_preview(load_recipe(recipe, overrides), anchor, count)
 
 
-@cli.group()
+@cli.group(
+    epilog="For a corpus worth training on, serve the text model with vLLM, name its address in "
+    "llm.endpoints, or let a build start it (llm.vllm.python):\n\n"
+    "\b\n"
+    "vllm serve Qwen/Qwen3-32B --port 8000 --reasoning-parser qwen3 \\\n"
+    "    --enable-prefix-caching --tensor-parallel-size 2"
+)
 def serve() -> None:
     """Run one of the servers that the pipeline can use."""
 

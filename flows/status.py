@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from corpus.near_twins import near_twins
 from corpus.progress import read_progress
 from corpus.run_folder import RunFolder
 from flows.display import servers_tables, stages_table
@@ -38,6 +39,7 @@ def read_status(run: RunFolder) -> dict[str, Any]:
         "folder": str(run.root),
         "building": building,
         "corpus": str(run.corpus) if run.corpus.is_dir() else None,
+        "near_twins": near_twins(run, recipe.dedup.threshold),
         **found,
     }
 
@@ -72,8 +74,21 @@ def print_status(found: dict[str, Any]) -> None:
             refusals.add_row(name, reason, f"{times:,}")
     if refusals.row_count:
         console.print(refusals)
+    if found["near_twins"]:
+        console.print(_twins_sentence(found["near_twins"]), highlight=False)
     if found["corpus"]:
         console.print(f"The dataset is {found['corpus']}.", highlight=False)
+
+
+def _twins_sentence(twins: dict[str, Any]) -> str:
+    of = f"{twins['compared']:,} pairs of responses to one neutral query"
+    if not twins["near_twins"]:
+        return f"Near-twin responses: none of {of} is closer than {twins['threshold']:g}."
+    most, times = next(iter(twins["anchors"].items()))
+    return (
+        f"Near-twin responses: {twins['near_twins']:,} of {of} are closer than "
+        f"{twins['threshold']:g}, at {twins['queries']:,} queries; most often {most} ({times:,})."
+    )
 
 
 def print_anchors(anchors: Iterable[Anchor]) -> None:

@@ -9,13 +9,13 @@ import asyncio
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
-from corpus.embeddings import Embedder
-from corpus.endpoints import Endpoints
+from corpus.embedding_process import EmbeddingProcess
+from corpus.endpoints import Endpoints, Open
 from corpus.plan import Plan
 from corpus.progress import Progress
 from corpus.prompts import Prompts
@@ -24,8 +24,8 @@ from corpus.run_folder import RunFolder
 from corpus.store import Store
 from corpus.text_stage import write_texts
 from flows.display import shown
-from flows.services import text_servers
-from schemas.recipe import STAGES, Recipe, Speech, Stage
+from flows.services import text_servers, vllm_server
+from schemas.recipe import STAGES, Llm, Recipe, Speech, Stage
 
 if TYPE_CHECKING:  # what speaks is imported when it is its turn, long after the first request
     from corpus.speech import Voice
@@ -60,7 +60,7 @@ def at_work(
         if adopt:
             run.adopt(*adopt)
         work = Work(run, until)
-        with work.store, shown(work.progress):
+        with work.store, work.embedder, shown(work.progress):
             _open[key] = work
             try:
                 yield work
@@ -81,7 +81,7 @@ class Work:
         self.plan = Plan(self.recipe, self.prompts)
         self.store = Store(run.store)
         self.progress = Progress(run.progress)
-        self._embedder = Embedder(self.recipe.dedup.model)
+        self.embedder = EmbeddingProcess(self.recipe.dedup.model)
         self._texts: Future[None] | None = None
         self._writer: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
         self._lay_out()
@@ -107,15 +107,6 @@ class Work:
             self._texts = Future()
             threading.Thread(target=self._write, args=(self._texts,), daemon=True).start()
 
-    def load_models(self) -> None:
-        """Loads in the calling thread what the text stage computes with.
-
-        For a caller that goes on to import more while the texts are written: two threads must not
-        import libraries that know each other at the same time.
-        """
-        if self.until != "plan":
-            self._embedder.load()
-
     def texts(self) -> None:
         """Returns when every text is written.
 
@@ -127,42 +118,60 @@ class Work:
             self._texts.result()
 
     def _write(self, texts: Future[None]) -> None:
-        llm = self.recipe.llm
         try:
-            if llm.endpoints:
-                asyncio.run(self._write_at(llm.endpoints, None))
-            else:
-                with text_servers(min(llm.concurrency, os.cpu_count() or 1)) as addresses:
-                    asyncio.run(self._write_at(addresses, 1))
+            asyncio.run(self._write_texts())
             texts.set_result(None)
         except BaseException as error:  # noqa: BLE001  (raised again in the thread that waits)
             texts.set_exception(error)
 
-    async def _write_at(self, addresses: tuple[str, ...], each: int | None) -> None:
+    async def _write_texts(self) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._writer = asyncio.get_running_loop(), task
+        async with _when_needed(self._open_text_servers) as pool:
+            await write_texts(
+                self.run,
+                self.recipe,
+                self.prompts,
+                self.store,
+                pool,
+                self.embedder,
+                self.progress,
+                with_responses=self.until != "queries",
+            )
+
+    async def _open_text_servers(self, stack: AsyncExitStack) -> Endpoints:
         llm = self.recipe.llm
+        addresses, each = llm.endpoints, None
+        if llm.vllm.python:
+            own = vllm_server(llm.model, llm.vllm, self.run.vllm_log)
+            addresses = (await asyncio.to_thread(stack.enter_context, own),)
+        elif not addresses:
+            embedded = text_servers(min(llm.concurrency, os.cpu_count() or 1))
+            addresses, each = await asyncio.to_thread(stack.enter_context, embedded), 1
+        return await self._open_pool(stack, addresses, llm, "llm", each)
+
+    async def _open_pool(
+        self,
+        stack: AsyncExitStack,
+        addresses: tuple[str, ...],
+        servers: Llm | Speech,
+        section: str,
+        each: int | None = None,
+    ) -> Endpoints:
+        """A pool of the servers of a section of the recipe, up and on show."""
         pool = Endpoints(
             addresses,
-            api_key_env=llm.api_key_env,
-            timeout_seconds=llm.timeout_seconds,
-            patience_seconds=llm.patience_seconds,
+            api_key_env=servers.api_key_env,
+            timeout_seconds=servers.timeout_seconds,
+            patience_seconds=servers.patience_seconds,
             concurrency=each,
+            section=section,
         )
-        async with pool:
-            await pool.check()
-            with self.progress.watching("llm", pool.snapshot, llm.gpus):
-                await write_texts(
-                    self.run,
-                    self.recipe,
-                    self.prompts,
-                    self.store,
-                    pool,
-                    self._embedder,
-                    self.progress,
-                    with_responses=self.until != "queries",
-                )
+        await stack.enter_async_context(pool)
+        await pool.check()
+        stack.enter_context(self.progress.watching(section, pool.snapshot, servers.gpus))
+        return pool
 
     def stop(self) -> None:
         """Lets go of the requests in flight, if texts are still being written."""
@@ -191,17 +200,11 @@ class Work:
     async def _speak_served(self, speech: Speech) -> None:
         from corpus.speech_client import ServedVoice
 
-        pool = Endpoints(
-            speech.endpoints,
-            api_key_env=speech.api_key_env,
-            timeout_seconds=speech.timeout_seconds,
-            patience_seconds=speech.patience_seconds,
-            section="speech",
-        )
-        async with pool:
-            await pool.check()
-            with self.progress.watching("speech", pool.snapshot, speech.gpus):
-                await self._speak_with(ServedVoice(speech.model, pool))
+        async def open_servers(stack: AsyncExitStack) -> Endpoints:
+            return await self._open_pool(stack, speech.endpoints, speech, "speech")
+
+        async with _when_needed(open_servers) as pool:
+            await self._speak_with(ServedVoice(speech.model, pool))
 
     async def _speak_with(self, voice: "Voice") -> None:
         from corpus.speech import speak_all
@@ -223,3 +226,28 @@ class Work:
 
         tts_model = self.recipe.speech.model or BuiltinVoice.model
         write_corpus(self.run, self.recipe, self.prompts, self.store, tts_model, self.progress)
+
+
+@asynccontextmanager
+async def _when_needed(
+    open_servers: Callable[[AsyncExitStack], Awaitable[Endpoints]],
+) -> AsyncIterator[Open]:
+    """Gives what opens the servers at its first call; they are closed with the block.
+
+    So a run that has nothing to ask starts no server and needs none to be up.
+    """
+    opening: asyncio.Future[Endpoints] | None = None
+    async with AsyncExitStack() as stack:
+
+        async def pool() -> Endpoints:
+            nonlocal opening
+            opening = opening or asyncio.ensure_future(open_servers(stack))
+            # One caller that is cancelled must not take the servers from the others.
+            return await asyncio.shield(opening)
+
+        try:
+            yield pool
+        finally:
+            if opening is not None:
+                # A server that is only just coming up is closed like one that is.
+                await asyncio.wait([opening])

@@ -120,6 +120,12 @@ class RuleFile(_Strict):
         description="Openings by which a model talks about its answer instead of giving it."
     )
     role_labels: tuple[Text, ...] = Field(description="Labels of a speaker before a colon.")
+    assistant_lines: tuple[Text, ...] = Field(
+        description="What only the one who helps would say; a query has none of them."
+    )
+    user_lines: tuple[Text, ...] = Field(
+        description="What only the one who asks would say; a response has none of them."
+    )
     emotion_words: tuple[Text, ...] = Field(
         description="Words that name or show a feeling; a neutral query has none of them."
     )

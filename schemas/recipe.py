@@ -84,14 +84,41 @@ class Sampling(_Section):
         return value
 
 
+class Judge(Sampling):
+    """A model, at the endpoints of the text model, that grades each pair from 1 to 5.
+
+    With no `model` nothing is graded. A pair with a grade below `threshold` is refused.
+    """
+
+    model: str = ""
+    threshold: Annotated[StrictInt, Field(ge=1, le=5)] = 3
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    max_tokens: Positive = 128
+    thinking: StrictBool = False
+
+
+class Vllm(_Section):
+    """A vLLM that the run starts for itself and ends when the texts are written.
+
+    `python` is an interpreter that has vLLM, as a rule of an environment of its own; without one,
+    none is started. `arguments` go to vLLM's server beside the model and the port.
+    """
+
+    python: str = ""
+    arguments: tuple[str, ...] = ()
+    ready_seconds: Annotated[float, Field(gt=0)] = 1800.0
+
+
 class Llm(_Section):
     """The text model: where it is served and how it is asked.
 
-    With no `endpoints` the embedded text server is started for the run. `gpus` is how many GPUs
-    the endpoints have together: only to count GPU-hours.
+    With no `endpoints` and no `vllm` the embedded text server is started for the run. `gpus` is how
+    many GPUs the servers have together: only to count GPU-hours.
     """
 
     endpoints: tuple[Url, ...] = ()
+    vllm: Vllm = Vllm()
     gpus: Annotated[StrictInt, Field(ge=0)] = 0
     model: Annotated[str, Field(min_length=1)] = "Qwen/Qwen3-32B"
     api_key_env: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")] = ""
@@ -104,6 +131,7 @@ class Llm(_Section):
     # generation with Qwen3-32B).
     queries: Sampling = Sampling(temperature=0.85, top_p=0.95, max_tokens=128, thinking=False)
     responses: Sampling = Sampling(temperature=0.7, top_p=0.95, max_tokens=4096, thinking=True)
+    judge: Judge = Judge()
 
     @model_validator(mode="before")
     @classmethod
@@ -115,6 +143,15 @@ class Llm(_Section):
                 if isinstance(data.get(kind), dict):
                     data[kind] = cls.model_fields[kind].default.model_dump() | data[kind]
         return data
+
+    @model_validator(mode="after")
+    def _one_kind_of_server(self) -> "Llm":
+        if self.vllm.python and self.endpoints:
+            raise ValueError(
+                "llm.endpoints and llm.vllm.python are both given; keep the endpoints to use "
+                "servers that run, or llm.vllm to have one started"
+            )
+        return self
 
 
 class Dedup(_Section):

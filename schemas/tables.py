@@ -86,8 +86,22 @@ RESPONSES = pa.schema(
         ("attempt", pa.int32()),
         ("digest", pa.string()),
         ("text", pa.string()),
+        # A judge's grades, where the recipe has one.
+        ("empathy", pa.int8()),
+        ("answer", pa.int8()),
+        ("speakability", pa.int8()),
     ]
 )
+
+SIMILARITIES = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("first", pa.string()),
+        ("second", pa.string()),
+        ("similarity", pa.float32()),
+    ]
+)
+"""Cosine similarity of the responses to one neutral query, for every two anchors."""
 
 CLIPS = pa.schema(
     [

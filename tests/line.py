@@ -6,14 +6,15 @@ import hashlib
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import yaml
 
 from corpus.builtin_voice import BuiltinVoice
-from corpus.embeddings import Embedder
-from corpus.endpoints import Endpoints
+from corpus.embedding_process import EmbeddingProcess
+from corpus.endpoints import Endpoints, Open
 from corpus.plan import Plan
 from corpus.progress import Progress
 from corpus.prompts import BUNDLED
@@ -56,6 +57,21 @@ def write_recipe(path: Path, url: str, anchors=("sad", "angry", "tired")) -> Pat
     return path
 
 
+def opened(pool: Endpoints) -> Open:
+    """A pool that is open already, as one that is opened when it is needed."""
+
+    async def give() -> Endpoints:
+        return pool
+
+    return give
+
+
+@cache
+def _embedder(model: str) -> EmbeddingProcess:
+    """One for all tests of a session: each would take seconds to start."""
+    return EmbeddingProcess(model)
+
+
 def write_run(folder: Path, recipe: Path, *overrides: str, with_responses=True) -> RunFolder:
     """The text stage of a run, in this process and without Prefect."""
     loaded = load_recipe(str(recipe), overrides)
@@ -75,9 +91,16 @@ def write_run(folder: Path, recipe: Path, *overrides: str, with_responses=True) 
             patience_seconds=llm.patience_seconds,
         )
         async with pool:
-            embedder = Embedder(loaded.dedup.model)
+            embedder = _embedder(loaded.dedup.model)
             await write_texts(
-                run, loaded, prompts, store, pool, embedder, progress, with_responses=with_responses
+                run,
+                loaded,
+                prompts,
+                store,
+                opened(pool),
+                embedder,
+                progress,
+                with_responses=with_responses,
             )
 
     with run.locked(), Store(run.store) as store:

@@ -21,7 +21,7 @@ from corpus.speech_client import ServedVoice
 from corpus.store import Store
 from corpus.voice import Voice
 from schemas.audio import SAMPLE_RATE
-from tests.line import rows, write_recipe, write_run
+from tests.line import opened, rows, write_recipe, write_run
 from tests.servers import FakeTextServer
 
 # One sentence long enough for any text of these tests to be plausible at its length.
@@ -140,7 +140,7 @@ def speak(written, server, store_folder, *more):
                 Plan(recipe, prompts),
                 prompts,
                 store,
-                ServedVoice(recipe.speech.model, pool),
+                ServedVoice(recipe.speech.model, opened(pool)),
                 progress,
             )
 

@@ -57,6 +57,8 @@ def test_clean_gives_what_is_spoken(raw, spoken):
         ("", "empty"),
         ("   \n", "empty"),
         ("<think>They want to know about", "unclosed_thinking"),
+        ("I'm so sorry to hear that. Which pasta would you like tonight?", "wrong_party"),
+        ("Hello there, how can I help you with your pasta today?", "wrong_party"),
         ("What about pasta?", "too_short"),
         ("Here is a question about pasta: how long does it boil?", "meta_opening"),
         ("Sure! How long do I boil pasta for two?", "meta_opening"),

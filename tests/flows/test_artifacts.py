@@ -26,7 +26,7 @@ recipe, folder = sys.argv[1:]
 loaded = load_recipe(recipe, ("llm.concurrency=2",))
 run = RunFolder(Path(folder))
 with at_work(run, "responses", adopt=(loaded, recipe_prompts(loaded))) as work:
-    with prefect_api(meanwhile=work.load_models):
+    with prefect_api():
         build_corpus(run.root, "responses")
         with get_client(sync_client=True) as client:
             found = client.request("POST", "/artifacts/filter", json={}).json()
