@@ -45,10 +45,12 @@ LATENCY = 1.0
 RESULT = Path(__file__).with_suffix(".json")
 
 
-def build(folder: Path, server: TextServerProcess, *settings: str) -> dict[str, float]:
-    """Runs `sympatheia build` until the responses are written, watching all its processes."""
+def build(
+    folder: Path, server: TextServerProcess, *settings: str, until: str = "responses"
+) -> dict[str, float]:
+    """Runs `sympatheia build` until a stage is done, watching all its processes."""
     settings = (f'llm.endpoints=["{server.base_url}"]', *settings)
-    command = [str(SYMPATHEIA), "build", "sympatheia-18k", "--until", "responses"]
+    command = [str(SYMPATHEIA), "build", "sympatheia-18k", "--until", until]
     command += ["--run-dir", str(folder)]
     for setting in settings:
         command += ["--set", setting]

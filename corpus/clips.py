@@ -1,14 +1,21 @@
-"""One clip: how it is written, what is measured of it, and the rules that refuse a bad one.
+"""One clip: what is measured of it, what refuses a bad one, and how a good one is finished.
 
 Measures are taken once and stored; verdicts are computed from them. So a threshold below can change
 without decoding a clip again, and every voice, builtin or served, is judged alike.
+
+A finished clip has its silent ends cut to a set margin and is brought to the loudness of its style.
+That loudness follows from the slot's point of the valence-arousal plane alone: not from the clip,
+since a model's level wanders from clip to clip and one level for all would make a whisper of sorrow
+as loud as a shout of joy; and not from the other clips, since then a new emotion would change what
+is on file. (`corpus.speech` says which loudness; `benchmarks/voice.py` what is left of the styles.)
 """
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pyloudnorm
 import soundfile
 from numpy.typing import NDArray
 
@@ -37,6 +44,13 @@ MIN_LEVEL_RANGE_DB = 12.0
 MIN_SMOOTHNESS = 0.20
 """Correlation of neighbouring samples: 0.45 in the builtin voice's brightest style at its hissiest,
 0.9 in plain speech, 0 in white noise."""
+MARGIN_SECONDS = 0.10
+"""Silence left before the first sound and after the last: enough for soft onsets to be whole."""
+LOUDNESS_BLOCK_SECONDS = 0.4
+"""Gating block of ITU-R BS.1770; a shorter clip is one block."""
+HIGHEST_PEAK = 10 ** (-1 / 20)
+"""Headroom of 1 dB under full scale, as EBU R 128 asks for; a clip that would reach beyond stays
+quieter than its style's loudness."""
 MAX_SILENCE_SHARE = 0.60
 """Five sentences of one word each, with their pauses, reach 0.48; a usual clip is at 0.1 to 0.3."""
 MAX_GAP_SECONDS = 2.0
@@ -62,7 +76,8 @@ class Undecodable(SympatheiaError, ValueError):
 class ClipMeasures:
     """What is measured of one clip; plain numbers, so `dataclasses.asdict` goes into JSON.
 
-    Channels are averaged before anything but `channels` is measured. Every level is finite.
+    Channels are averaged before anything but `channels` is measured. Every level is finite. All is
+    measured on the clip as it came, but for the last two.
 
     Attributes:
         problem: Why the bytes could not be decoded; None if they could. All else is 0 then.
@@ -75,11 +90,13 @@ class ClipMeasures:
         level: RMS over the frames that are not silent, dBFS.
         level_range: From the 10th to the 95th percentile of frame levels, dB.
         smoothness: Correlation of neighbouring samples, -1 to 1.
-        silence_share: Share of frames that are silent.
+        silence_share: Share of the frames from the first sound to the last that are silent.
         leading_silence: Seconds before the first frame that is not silent.
         trailing_silence: Seconds after the last.
         longest_gap: Longest silence between them, seconds.
         tail: Level of the last 20 ms relative to `level`, dB.
+        finished_seconds: Duration with the ends cut; 0 if the clip was not finished.
+        loudness: Integrated loudness of the finished clip by ITU-R BS.1770, LUFS.
     """
 
     problem: str | None = None
@@ -97,6 +114,13 @@ class ClipMeasures:
     trailing_silence: float = 0.0
     longest_gap: float = 0.0
     tail: float = FLOOR_DBFS
+    finished_seconds: float = 0.0
+    loudness: float = FLOOR_DBFS
+
+    @property
+    def speech_seconds(self) -> float:
+        """From the first sound to the last."""
+        return self.seconds - self.leading_silence - self.trailing_silence
 
 
 def encode_flac(samples: Samples) -> bytes:
@@ -151,6 +175,50 @@ def measure(data: bytes) -> ClipMeasures:
         samples, rate = decode(data)
     except Undecodable as error:
         return ClipMeasures(problem=str(error))
+    return _measured(samples, rate)
+
+
+def finish(data: bytes, loudness: float) -> tuple[bytes | None, ClipMeasures]:
+    """A clip as a voice gave it, measured and, if it can be, finished.
+
+    Args:
+        data: FLAC, WAV or Ogg.
+        loudness: The integrated loudness to bring it to, LUFS.
+
+    Returns:
+        The finished clip as FLAC, None for one that breaks a rule whatever its text; the measures.
+    """
+    try:
+        samples, rate = decode(data)
+    except Undecodable as error:
+        return None, ClipMeasures(problem=str(error))
+    return finish_samples(samples, rate, loudness)
+
+
+def finish_samples(
+    samples: Samples, rate: int, loudness: float
+) -> tuple[bytes | None, ClipMeasures]:
+    """`finish` for samples (samples, channels) at a rate in Hz."""
+    measures = _measured(samples, rate)
+    if _sound_problem(measures):
+        return None, measures
+    first = measures.leading_silence - MARGIN_SECONDS
+    last = measures.seconds - measures.trailing_silence + MARGIN_SECONDS
+    cut = samples[max(0, round(first * rate)) : round(last * rate), 0].astype(np.float64)
+    block = min(LOUDNESS_BLOCK_SECONDS, len(cut) / rate)
+    meter = pyloudnorm.Meter(rate, block_size=block)
+    found = float(meter.integrated_loudness(cut))
+    if not math.isfinite(found):  # all of it under the gate of -70 LUFS
+        found = measures.level
+    gain = min(10 ** ((loudness - found) / 20), HIGHEST_PEAK / measures.peak)
+    return encode_flac((cut * gain).astype(np.float32)), replace(
+        measures,
+        finished_seconds=len(cut) / rate,
+        loudness=found + 20 * math.log10(gain),
+    )
+
+
+def _measured(samples: Samples, rate: int) -> ClipMeasures:
     channels = samples.shape[1]
     sound = samples[:, 0] if channels == 1 else samples.mean(axis=1)
     finite = bool(np.isfinite(sound).all())
@@ -181,7 +249,7 @@ def measure(data: bytes) -> ClipMeasures:
         level=level,
         level_range=_decibels(float(high)) - _decibels(float(low)),
         smoothness=float(np.dot(sound[:-1], sound[1:])) / energy if energy > 0 else 0.0,
-        silence_share=1.0 - loud.size / len(power),
+        silence_share=float(1.0 - loud.size / (last + 1 - first)) if loud.size else 1.0,
         leading_silence=float(first * FRAME_SECONDS),
         trailing_silence=float((len(power) - 1 - last) * FRAME_SECONDS),
         longest_gap=gap * FRAME_SECONDS,
@@ -200,7 +268,19 @@ def clip_problem(measures: ClipMeasures, words: int) -> str | None:
     Rules, in this order: undecodable, wrong_rate, not_mono, not_finite, empty, silent, clipped,
     noise, too_slow, long_gap, mostly_silent, too_fast, cut_off.
     """
-    longest_silence = max(measures.longest_gap, measures.leading_silence, measures.trailing_silence)
+    seconds = measures.speech_seconds
+    rules = (
+        ("too_slow", seconds > MAX_SECONDS_PER_WORD * words + SPARE_SECONDS),
+        ("long_gap", measures.longest_gap > MAX_GAP_SECONDS),
+        ("mostly_silent", measures.silence_share > MAX_SILENCE_SHARE),
+        ("too_fast", seconds < MIN_SECONDS_PER_WORD * words),
+        ("cut_off", measures.tail > MAX_TAIL_DB),
+    )
+    return _sound_problem(measures) or next((name for name, broken in rules if broken), None)
+
+
+def _sound_problem(measures: ClipMeasures) -> str | None:
+    """The first rule that a clip breaks whatever its text."""
     steady = measures.level_range < MIN_LEVEL_RANGE_DB
     rules = (
         ("undecodable", measures.problem is not None),
@@ -211,10 +291,5 @@ def clip_problem(measures: ClipMeasures, words: int) -> str | None:
         ("silent", measures.level < MIN_LEVEL_DBFS),
         ("clipped", measures.clipped_share > MAX_CLIPPED_SHARE),
         ("noise", steady or measures.smoothness < MIN_SMOOTHNESS),
-        ("too_slow", measures.seconds > MAX_SECONDS_PER_WORD * words + SPARE_SECONDS),
-        ("long_gap", longest_silence > MAX_GAP_SECONDS),
-        ("mostly_silent", measures.silence_share > MAX_SILENCE_SHARE),
-        ("too_fast", measures.seconds < MIN_SECONDS_PER_WORD * words),
-        ("cut_off", measures.tail > MAX_TAIL_DB),
     )
     return next((name for name, broken in rules if broken), None)

@@ -26,6 +26,7 @@ class RunFolder:
         self.responses = root / "tables" / "responses.parquet"
         self.similarities = root / "tables" / "similarities.parquet"
         self.clips = root / "tables" / "clips.parquet"
+        self.sound = root / "tables" / "sound.parquet"
         self.vllm_log = root / "vllm.log"
         self.rejects = root / "rejects.parquet"
         self.corpus = root / "corpus"

@@ -6,7 +6,8 @@ voice gets the style's point of the valence-arousal plane.
 """
 
 import asyncio
-from collections import Counter
+import heapq
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -16,17 +17,24 @@ import orjson
 
 from corpus.clips import ClipMeasures, clip_problem
 from corpus.errors import SympatheiaError, root_cause
+from corpus.listening import Listener, require_dnsmos
 from corpus.plan import Plan
 from corpus.progress import Progress
 from corpus.prompts import Prompts
+from corpus.prosody import FEATURES
 from corpus.run_folder import RunFolder
 from corpus.store import Store
 from corpus.tables import Row, read_rows, replace_rejects, write_table
+from corpus.voice import delivery
 from schemas.prompts import Point
 from schemas.recipe import Speech
-from schemas.tables import CLIPS
+from schemas.tables import CLIPS, SOUND
 
 STAGE = "speech"
+MAX_WORD_ERROR_RATE = 0.25
+"""Every style of the builtin voice stays below (benchmarks/voice.json); one word in four is where a
+listener loses the sentence."""
+MISHEARD = "misheard"
 QUERY, RESPONSE = "query", "response"
 
 GIVE_UP_AFTER = 20
@@ -35,13 +43,17 @@ GIVE_UP_AFTER = 20
 
 @dataclass(frozen=True, slots=True)
 class ClipRequest:
-    """Everything that shapes a clip; exactly one of `style` and `point` is given."""
+    """Everything that shapes a clip; exactly one of `style` and `point` is given.
+
+    `loudness` is what the finished clip is brought to, LUFS.
+    """
 
     model: str
     voice: str
     text: str
     language: str
     seed: int
+    loudness: float
     style: str | None = None
     point: Point | None = None
 
@@ -96,12 +108,13 @@ async def speak_all(
         SympatheiaError: clips ran out of attempts, or the voice failed for too long. What was made
             until then is kept, and the refusals are on file.
     """
-    stage = _Speaking(speech, plan, store, voice, progress)
+    stage = _Speaking(speech, plan, store, voice, progress, _sampled(run, speech, plan, prompts))
     slots = _slots(run, speech, plan, prompts)
     try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(speech.concurrency):
-                group.create_task(stage.work(slots))
+        with stage.listener:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(speech.concurrency):
+                    group.create_task(stage.work(slots))
     except ExceptionGroup as errors:
         raise root_cause(errors) from None
     finally:
@@ -113,8 +126,26 @@ async def speak_all(
         replace_rejects(run.rejects, (STAGE,), refused)
     if stage.exhausted:
         raise SympatheiaError(stage.shortage())
-    made = (stage.made[slot.role, slot.id] for slot in _slots(run, speech, plan, prompts))
-    write_table(run.clips, CLIPS, made)
+    made = [stage.made[slot.role, slot.id] for slot in _slots(run, speech, plan, prompts)]
+    write_table(run.clips, CLIPS, ({name: row[name] for name in CLIPS.names} for row in made))
+    write_table(run.sound, SOUND, ({name: row[name] for name in SOUND.names} for row in made))
+
+
+def _sampled(
+    run: RunFolder, speech: Speech, plan: Plan, prompts: Prompts
+) -> frozenset[tuple[str, str]]:
+    """The clips whose DNSMOS is measured: so many of each cell and role, drawn by the seed."""
+    if not speech.dnsmos_per_cell:
+        return frozenset()
+    require_dnsmos()
+    cells: defaultdict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
+    for slot in _slots(run, speech, plan, prompts):
+        cells[slot.role, slot.cell].append((plan.seed("dnsmos", slot.id, 0), slot.id))
+    return frozenset(
+        (role, slot_id)
+        for (role, _), drawn in cells.items()
+        for _, slot_id in heapq.nsmallest(speech.dnsmos_per_cell, drawn)
+    )
 
 
 def _slots(run: RunFolder, speech: Speech, plan: Plan, prompts: Prompts) -> Iterator[_ClipSlot]:
@@ -149,13 +180,22 @@ class _Speaking:
     """The clips made so far in one run of the stage; its workers share it."""
 
     def __init__(
-        self, speech: Speech, plan: Plan, store: Store, voice: Voice, progress: Progress
+        self,
+        speech: Speech,
+        plan: Plan,
+        store: Store,
+        voice: Voice,
+        progress: Progress,
+        sampled: frozenset[tuple[str, str]],
     ) -> None:
         self._speech = speech
         self._plan = plan
         self._store = store
         self._voice = voice
         self._progress = progress
+        self._sampled = sampled
+        self._plain_level = delivery(0.0, 0.0).level
+        self.listener = Listener(store)
         self.made: dict[tuple[str, str], Row] = {}
         self.refused: dict[tuple[str, str], list[Row]] = {}
         self.exhausted: list[tuple[str, str]] = []
@@ -176,13 +216,19 @@ class _Speaking:
             digest = request.digest()
             measures = await self._measures(request, digest, f"{slot.role} {slot.id}")
             reason = clip_problem(measures, words)
+            error = None
+            if reason is None and self._speech.asr_check:
+                error = await self.listener.word_error_rate(digest, slot.text)
+                reason = MISHEARD if error > MAX_WORD_ERROR_RATE else None
             if reason is None:
                 self.made[key] = {
                     "id": slot.id,
                     "role": slot.role,
                     "attempt": attempt,
                     "digest": digest,
-                    "seconds": measures.seconds,
+                    "seconds": measures.finished_seconds,
+                    "word_error_rate": error,
+                    **await self._sound(slot, digest, measures),
                 }
                 self._progress.filled(STAGE, slot.cell)
                 break
@@ -201,6 +247,20 @@ class _Speaking:
         if refused:
             self.refused[key] = refused
 
+    async def _sound(self, slot: _ClipSlot, digest: str, measures: ClipMeasures) -> Row:
+        """What the table of sounds says of an accepted clip beside its words."""
+        found: Row = dict.fromkeys(FEATURES)
+        if self._speech.prosody:
+            found |= await self.listener.prosody(digest)
+            found["rate"] = len(slot.text.split()) / measures.finished_seconds
+        sampled = (slot.role, slot.id) in self._sampled
+        return found | {
+            "valence": slot.point.valence,
+            "arousal": slot.point.arousal,
+            "loudness": measures.loudness,
+            "dnsmos": await self.listener.dnsmos(digest) if sampled else None,
+        }
+
     def _request(self, slot: _ClipSlot, attempt: int) -> ClipRequest:
         return ClipRequest(
             model=self._voice.model,
@@ -208,10 +268,20 @@ class _Speaking:
             text=slot.text,
             language=self._speech.language,
             seed=self._plan.seed(f"speech-{slot.role}", slot.id, attempt),
+            loudness=round(self._loudness(slot.point), 2),
             # The published run closes every style with a full stop.
             style=None if self._voice.takes_points else f"{slot.style}.",
             point=slot.point if self._voice.takes_points else None,
         )
+
+    def _loudness(self, point: Point) -> float:
+        """The loudness of a delivery: as far from the recipe's as the builtin voice would take it.
+
+        One mapping for every voice: what level a served voice chooses of its own accord is not
+        kept, so that styles keep their order and their distances whatever the model does.
+        """
+        level = delivery(point.valence, point.arousal).level
+        return self._speech.loudness + level - self._plain_level
 
     async def _measures(self, request: ClipRequest, digest: str, what: str) -> ClipMeasures:
         words = len(request.text.split())

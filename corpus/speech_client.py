@@ -4,7 +4,7 @@ import asyncio
 
 import openai
 
-from corpus.clips import Undecodable, decode, encode_flac, measure
+from corpus.clips import finish
 from corpus.endpoints import BadAnswer, Open
 from corpus.speech import Clip, ClipRequest
 
@@ -45,14 +45,4 @@ class ServedVoice:
 
         pool = await self._pool()
         data = await pool.call(send, what)
-        return await asyncio.to_thread(_clip, data)
-
-
-def _clip(data: bytes) -> Clip:
-    measures = measure(data)
-    try:
-        samples, _ = decode(data)
-    except Undecodable:
-        return Clip(None, measures)
-    # Only a clip that passes the checks is ever used, and those are mono at the corpus's rate.
-    return Clip(encode_flac(samples[:, 0].clip(-1.0, 1.0)), measures)
+        return Clip(*await asyncio.to_thread(finish, data, request.loudness))

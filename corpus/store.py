@@ -154,14 +154,18 @@ class Store:
         self.completions = Records(root / "completions")
         self.embeddings = Records(root / "embeddings")
         self.clip_measures = Records(root / "clip_measures")
+        self.transcripts = Records(root / "transcripts")
+        self.prosody = Records(root / "prosody")
+        self.dnsmos = Records(root / "dnsmos")
         self.clips = Blobs(root / "clips", ".flac")
 
     def __enter__(self) -> "Store":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for records in (self.completions, self.embeddings, self.clip_measures):
-            records.close()
+        for part in vars(self).values():
+            if isinstance(part, Records):
+                part.close()
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -60,7 +60,7 @@ def at_work(
         if adopt:
             run.adopt(*adopt)
         work = Work(run, until)
-        with work.store, work.embedder, shown(work.progress):
+        with work.store, shown(work.progress):
             _open[key] = work
             try:
                 yield work
@@ -81,7 +81,6 @@ class Work:
         self.plan = Plan(self.recipe, self.prompts)
         self.store = Store(run.store)
         self.progress = Progress(run.progress)
-        self.embedder = EmbeddingProcess(self.recipe.dedup.model)
         self._texts: Future[None] | None = None
         self._writer: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
         self._lay_out()
@@ -128,17 +127,18 @@ class Work:
         task = asyncio.current_task()
         assert task is not None
         self._writer = asyncio.get_running_loop(), task
-        async with _when_needed(self._open_text_servers) as pool:
-            await write_texts(
-                self.run,
-                self.recipe,
-                self.prompts,
-                self.store,
-                pool,
-                self.embedder,
-                self.progress,
-                with_responses=self.until != "queries",
-            )
+        with EmbeddingProcess(self.recipe.dedup.model) as embedder:
+            async with _when_needed(self._open_text_servers) as pool:
+                await write_texts(
+                    self.run,
+                    self.recipe,
+                    self.prompts,
+                    self.store,
+                    pool,
+                    embedder,
+                    self.progress,
+                    with_responses=self.until != "queries",
+                )
 
     async def _open_text_servers(self, stack: AsyncExitStack) -> Endpoints:
         llm = self.recipe.llm

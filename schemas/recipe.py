@@ -162,7 +162,12 @@ class Dedup(_Section):
 
 
 class Speech(_Section):
-    """The voice: the builtin one, or servers that speak `/v1/audio/speech`, with `gpus` in all."""
+    """The voice: the builtin one, or servers that speak `/v1/audio/speech`, with `gpus` in all.
+
+    `loudness` is that of a plain delivery, LUFS; styles lie around it. With `asr_check` a clip in
+    which a recogniser hears other words is refused. `prosody` has every clip's features measured,
+    `dnsmos_per_cell` the quality of so many clips of each cell.
+    """
 
     backend: Literal["builtin", "openai"] = "builtin"
     endpoints: tuple[Url, ...] = ()
@@ -176,6 +181,11 @@ class Speech(_Section):
     max_attempts: Annotated[StrictInt, Field(ge=1, le=100)] = 4
     query_voice: Annotated[str, Field(min_length=1)]
     response_voice: Annotated[str, Field(min_length=1)]
+    # EBU R 128, the level of European broadcasts, leaves speech the headroom its loud styles need.
+    loudness: Annotated[float, Field(ge=-40.0, le=-16.0)] = -23.0
+    asr_check: StrictBool = False
+    prosody: StrictBool = True
+    dnsmos_per_cell: Annotated[StrictInt, Field(ge=0)] = 0
 
     @model_validator(mode="after")
     def _endpoints_fit_backend(self) -> "Speech":

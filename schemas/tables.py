@@ -112,3 +112,25 @@ CLIPS = pa.schema(
         ("seconds", pa.float64()),
     ]
 )
+
+SOUND = pa.schema(
+    [
+        ("id", pa.string()),
+        ("role", pa.string()),
+        ("digest", pa.string()),
+        ("valence", pa.float32()),
+        ("arousal", pa.float32()),
+        ("loudness", pa.float32()),
+        ("word_error_rate", pa.float32()),
+        ("dnsmos", pa.float32()),
+        ("f0_mean", pa.float32()),
+        ("f0_sd", pa.float32()),
+        ("f0_range", pa.float32()),
+        ("energy_mean", pa.float32()),
+        ("energy_sd", pa.float32()),
+        ("rate", pa.float32()),
+        ("centroid", pa.float32()),
+    ]
+)
+"""How each clip sounds, beside the point at which it was to be delivered; null where the recipe did
+not ask. Loudness in LUFS, F0 and centroid in Hz, energy as linear RMS, rate in words per second."""

@@ -6,10 +6,13 @@ import json
 import time
 
 import numpy as np
+import pyloudnorm
 import pytest
 import soundfile
 
 from corpus.clips import (
+    HIGHEST_PEAK,
+    MARGIN_SECONDS,
     SAMPLE_RATE,
     ClipMeasures,
     Undecodable,
@@ -17,12 +20,15 @@ from corpus.clips import (
     decode,
     encode_flac,
     encode_wav,
+    finish,
     measure,
 )
 from corpus.voice import SPEAKERS, Voice
 
 TEXT = "Why does my bread always turn out so heavy and flat?"
 WORDS = len(TEXT.split())
+HOPELESS = {"undecodable", "wrong_rate", "not_mono", "not_finite", "empty", "silent", "clipped"}
+HOPELESS |= {"noise"}
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +92,7 @@ def test_measures_of_known_sound():
     assert measures.leading_silence == pytest.approx(0.5, abs=0.011)
     assert measures.longest_gap == pytest.approx(1.0, abs=0.011)
     assert measures.trailing_silence == pytest.approx(0.25, abs=0.011)
-    assert measures.silence_share == pytest.approx(1.75 / 3.75, abs=0.01)
+    assert measures.silence_share == pytest.approx(1 / 3, abs=0.01)
     assert measures.finite
     assert measures.clipped_share == 0.0
 
@@ -108,6 +114,8 @@ def damaged(speech):
     with_nan[5000] = np.nan
     half = len(speech) // 2
     flac, wav = encode_flac(speech), encode_wav(speech)
+    hole = np.zeros(45_000, np.float32)
+    pieces = [p for part in np.array_split(speech, 4) for p in (part, hole)][:-1]
     loud = np.flatnonzero(np.abs(speech) > 0.5 * np.abs(speech).max())
     return {
         "an HTML error page": ("undecodable", b"<html><body>502 Bad Gateway</body></html>"),
@@ -132,11 +140,7 @@ def damaged(speech):
                 np.concatenate([speech[:half], np.zeros(54_000, np.float32), speech[half:]])
             ),
         ),
-        "late": ("long_gap", encode_flac(np.pad(speech, (54_000, 0)))),
-        "mostly silent": (
-            "mostly_silent",
-            encode_flac(np.pad(speech[:half], (45_000, 45_000))),
-        ),
+        "mostly silent": ("mostly_silent", encode_flac(np.concatenate(pieces))),
         "the first fifth": ("too_fast", encode_flac(np.pad(speech[: len(speech) // 5], (0, 500)))),
         "cut in a vowel": ("cut_off", encode_flac(speech[: loud[-1]])),
     }
@@ -152,6 +156,63 @@ def test_a_streamed_wav_of_unknown_length_is_whole(speech):
     wav = bytearray(encode_wav(speech))
     wav[4:8] = wav[40:44] = b"\xff\xff\xff\xff"
     assert problem(bytes(wav)) is None
+
+
+def loudness_of(data):
+    samples, rate = decode(data)
+    return pyloudnorm.Meter(rate).integrated_loudness(samples[:, 0].astype(np.float64))
+
+
+def test_silent_ends_are_cut_to_the_margin_and_nothing_else_is(speech):
+    plain, _ = finish(encode_flac(speech), -23.0)
+    late, measures = finish(encode_flac(np.pad(speech, (54_000, 30_000))), -23.0)
+    assert clip_problem(measures, WORDS) is None
+    assert measures.leading_silence == pytest.approx(54_000 / SAMPLE_RATE + 0.1, abs=0.05)
+    found = measure(late)
+    assert found.leading_silence == pytest.approx(MARGIN_SECONDS, abs=0.011)
+    assert found.trailing_silence == pytest.approx(MARGIN_SECONDS, abs=0.011)
+    assert found.seconds == pytest.approx(measures.finished_seconds, abs=1e-4)
+    assert found.speech_seconds == pytest.approx(measure(plain).speech_seconds, abs=0.011)
+
+
+@pytest.mark.parametrize("gain", [0.2, 1.0, 1.6])
+@pytest.mark.parametrize("target", [-29.0, -23.0, -18.0])
+def test_a_finished_clip_has_its_loudness_whatever_it_came_with(speech, gain, target):
+    done, measures = finish(encode_flac(speech * gain), target)
+    assert loudness_of(done) == pytest.approx(target, abs=0.1)
+    assert measures.loudness == pytest.approx(target, abs=0.1)
+
+
+def test_headroom_is_kept_though_the_clip_stays_quieter(speech):
+    done, measures = finish(encode_flac(speech), -3.0)
+    assert measure(done).peak == pytest.approx(HIGHEST_PEAK, abs=1e-3)
+    assert measures.loudness == pytest.approx(loudness_of(done), abs=0.1)
+    assert measures.loudness < -5.0
+
+
+def test_a_finished_clip_is_the_same_every_time_and_finished_twice_stays(speech):
+    once, _ = finish(encode_flac(speech), -23.0)
+    assert finish(encode_flac(speech), -23.0)[0] == once
+    again, _ = finish(once, -23.0)
+    first, second = decode(once)[0], decode(again)[0]
+    assert first.shape == second.shape
+    assert np.abs(first - second).max() < 1e-3
+
+
+def test_what_no_text_can_excuse_is_not_finished(speech):
+    for what, (rule, data) in damaged(speech).items():
+        done, measures = finish(data, -23.0)
+        hopeless = clip_problem(measures, 10) == rule and rule in HOPELESS
+        assert (done is None) == hopeless, what
+
+
+def test_a_clip_shorter_than_a_loudness_block_is_finished(speech):
+    loud = np.flatnonzero(np.abs(speech) > 0.3 * np.abs(speech).max())
+    short = speech[loud[0] : loud[0] + SAMPLE_RATE // 4]
+    fading = short * np.linspace(1, 0, len(short), dtype=np.float32)
+    done, measures = finish(encode_flac(fading), -23.0)
+    assert done is not None
+    assert measures.finished_seconds < 0.4
 
 
 def test_decode_says_what_is_wrong():

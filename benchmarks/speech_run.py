@@ -1,0 +1,263 @@
+"""The speech stage, as the command line runs it: with the builtin voice, and served at full size.
+
+- `builtin`: 600 pairs (925 clips) by the builtin voice on two processes: seconds of sound made a
+  second, and how the clips sound. Over the emotional subset's queries the rank correlation of each
+  prosody feature with valence and arousal, and the word error rate, with the gates they are to
+  pass; over the responses the same beside what is published for the trained model.
+- `served`: all 30,500 clips of sympatheia-18k, without prosody, from a server that answers at once
+  with speech of a fitting length: what is left is the client, the checks and the finishing. And a
+  tenth of it, to see whether memory grows with the corpus.
+- `client`: requests a second of the client alone against that server, each clip thrown away.
+
+Run it on a quiet machine with 25 GB of disk to spare; the servers share its cores. About half an
+hour on two.
+
+    .venv/bin/python -m benchmarks.speech_run
+
+The figures go to `speech_run.json` beside this file.
+"""
+
+import asyncio
+import itertools
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openai
+from aiohttp import web
+
+from benchmarks.text_run import build
+from corpus.clips import encode_wav
+from corpus.endpoints import Endpoints
+from corpus.listening import Listener
+from corpus.prosody import correlations
+from corpus.run_folder import RunFolder
+from corpus.speech import QUERY, RESPONSE
+from corpus.store import Store
+from corpus.tables import read_rows
+from corpus.voice import SPEAKERS, Voice
+from schemas.slots import EMOTIONAL
+from tests.servers import TextServerProcess
+
+RESULT = Path(__file__).with_suffix(".json")
+PAIRS = ("emotional.pairs_per_anchor=25", "neutral.queries=25")
+TENTH = ("emotional.pairs_per_anchor=100", "neutral.queries=50")
+CLIENT_REQUESTS, IN_FLIGHT = 3_000, 64
+
+AROUSAL_GATES = dict.fromkeys(("f0_mean", "f0_sd", "energy_mean", "rate", "centroid"), 0.6)
+"""Least rank correlation with arousal that the project holds the builtin voice to."""
+VALENCE_F0_GATE = 0.25
+MEDIAN_ERROR_GATE, P95_ERROR_GATE = 0.0, 0.25
+
+# reference.md, section 8: the trained model's responses, (valence, arousal).
+PUBLISHED = {
+    "f0_mean": (0.28, 0.40),
+    "f0_sd": (0.23, 0.46),
+    "f0_range": (0.23, 0.45),
+    "energy_mean": (0.34, 0.19),
+    "energy_sd": (0.31, 0.06),
+    "rate": (0.01, 0.29),
+    "centroid": (0.08, 0.28),
+}
+
+PLAIN = "The ladder is in the shed behind the house next to the old bicycle and the paint."
+WORDS_STEP = 10
+"""The instant server has a clip for every tenth number of words, up to the longest response."""
+
+
+# The builtin voice
+
+
+def builtin(folder: Path) -> dict[str, Any]:
+    """The figures of 600 pairs."""
+    run = RunFolder(folder / "builtin")
+    query, response = SPEAKERS
+    speech = ('speech.backend="builtin"', "speech.endpoints=[]", 'speech.model=""')
+    voices = (f'speech.query_voice="{query}"', f'speech.response_voice="{response}"')
+    settings = (*PAIRS, *speech, *voices, "speech.concurrency=2")
+    with TextServerProcess() as server:
+        build(run.root, server, *settings)
+        figures = build(run.root, server, *settings, until="speech")
+    clips = list(read_rows(run.clips))
+    seconds = sum(clip["seconds"] for clip in clips)
+    sounds = list(read_rows(run.sound))
+    emotional = [row for row in sounds if row["role"] == QUERY and row["id"].startswith(EMOTIONAL)]
+    answers = [row for row in sounds if row["role"] == RESPONSE]
+    queries = correlations(emotional, points(emotional))
+    errors = word_errors(run, emotional)
+    measured = {
+        "median": statistics.median(errors),
+        "p95": round(float(np.percentile(errors, 95)), 3),
+        "mean": round(statistics.fmean(errors), 4),
+    }
+    found = correlations(answers, points(answers))
+    gates = {
+        f"{name} with arousal": queries[name]["arousal"] > g for name, g in AROUSAL_GATES.items()
+    }
+    gates["f0_mean with valence"] = queries["f0_mean"]["valence"] > VALENCE_F0_GATE
+    gates["median word error rate"] = measured["median"] <= MEDIAN_ERROR_GATE
+    gates["95th percentile of it"] = measured["p95"] <= P95_ERROR_GATE
+    return {
+        "clips": len(clips),
+        "seconds_of_sound": round(seconds),
+        **figures,
+        "seconds_of_sound_per_second": round(seconds / figures["seconds"], 1),
+        "cpu_seconds_per_second_of_sound": round(figures["cpu_seconds"] / seconds, 4),
+        "queries": {"clips": len(emotional), "spearman": queries, "word_error_rate": measured},
+        "gates": gates,
+        "responses": {
+            name: found[name] | {"published_valence": v, "published_arousal": a}
+            for name, (v, a) in PUBLISHED.items()
+        },
+    }
+
+
+def points(sounds: list[dict[str, Any]]) -> list[tuple[float, float]]:
+    """Valence and arousal of each clip."""
+    return [(row["valence"], row["arousal"]) for row in sounds]
+
+
+def word_errors(run: RunFolder, sounds: list[dict[str, Any]]) -> list[float]:
+    """The word error rate of each clip, as the check would take it."""
+    texts = {row["query_id"]: row["text"] for row in read_rows(run.queries)}
+
+    async def listen() -> list[float]:
+        with Store(run.store) as store, Listener(store) as listener:
+            heard = (listener.word_error_rate(row["digest"], texts[row["id"]]) for row in sounds)
+            return await asyncio.gather(*heard)
+
+    return asyncio.run(listen())
+
+
+# Served
+
+
+class SpeechServerProcess:
+    """The instant speech server, a process of its own; a context manager."""
+
+    def __enter__(self) -> "SpeechServerProcess":
+        command = [sys.executable, "-m", "benchmarks.speech_run", "serve"]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}/v1"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def serve() -> None:
+    """Answers every request at once with a clip that fits its number of words."""
+    voice = Voice()
+    words = itertools.cycle(PLAIN.rstrip(".").split())
+    clips = []
+    for count in range(WORDS_STEP, 160, WORDS_STEP):
+        text = ". ".join(" ".join(itertools.islice(words, 10)) for _ in range(count // 10)) + "."
+        said = voice.speak(text, speaker=next(iter(SPEAKERS)), valence=0.0, arousal=0.0, seed=0)
+        clips.append(encode_wav(said))
+
+    async def speech(request: web.Request) -> web.Response:
+        count = len((await request.json())["input"].split())
+        place = min(max(round(count / WORDS_STEP), 1), len(clips)) - 1
+        return web.Response(body=clips[place], content_type="audio/wav")
+
+    async def models(request: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": []})
+
+    async def main() -> None:
+        app = web.Application()
+        app.router.add_post("/v1/audio/speech", speech)
+        app.router.add_get("/v1/models", models)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
+        await site.start()
+        assert site._server is not None
+        print(site._server.sockets[0].getsockname()[1], flush=True)  # type: ignore[attr-defined]
+        await asyncio.Event().wait()
+
+    asyncio.run(main())
+
+
+def served(folder: Path, speech: SpeechServerProcess, *size: str) -> dict[str, Any]:
+    """The speech stage of a run whose texts are written first."""
+    run = RunFolder(folder)
+    settings = (*size, f'speech.endpoints=["{speech.url}"]', "speech.prosody=false")
+    with TextServerProcess() as server:
+        build(run.root, server, *settings)
+        figures = build(run.root, server, *settings, until="speech")
+        again = build(run.root, server, *settings, until="speech")
+    clips = list(read_rows(run.clips))
+    seconds = sum(clip["seconds"] for clip in clips)
+    return {
+        "clips": len(clips),
+        "hours_of_sound": round(seconds / 3600, 1),
+        **figures,
+        "clips_per_second": round(len(clips) / figures["seconds"], 1),
+        "cpu_ms_per_second_of_sound": round(1e3 * figures["cpu_seconds"] / seconds, 2),
+        "again_seconds": again["seconds"],
+    }
+
+
+def client(speech: SpeechServerProcess) -> dict[str, float]:
+    """Requests a second of the client when nobody looks at the clips."""
+
+    async def go() -> float:
+        async def send(client: openai.AsyncOpenAI) -> int:
+            answer = await client.audio.speech.create(
+                model="m", voice="v", input=PLAIN, response_format="wav"
+            )
+            return len(await answer.aread())
+
+        async with Endpoints([speech.url], section="speech") as pool:
+            numbers = iter(range(CLIENT_REQUESTS))
+
+            async def worker() -> None:
+                for _ in numbers:
+                    await pool.call(send, "a clip")
+
+            begun = time.perf_counter()
+            await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
+            return time.perf_counter() - begun
+
+    cpu = time.process_time()
+    seconds = asyncio.run(go())
+    cpu = time.process_time() - cpu
+    return {
+        "in_flight": IN_FLIGHT,
+        "requests_per_second": round(CLIENT_REQUESTS / seconds, 1),
+        "cpu_ms_per_request": round(1e3 * cpu / CLIENT_REQUESTS, 2),
+    }
+
+
+def main() -> None:
+    """Measures all, prints and writes the figures."""
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as name, SpeechServerProcess() as speech:
+        folder = Path(name)
+        result: dict[str, Any] = {
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, "
+            f"Python {platform.python_version()}",
+            "load_before": round(load, 1),
+            "builtin": builtin(folder),
+            "client": client(speech),
+            "served": {
+                "tenth": served(folder / "tenth", speech, *TENTH),
+                "full": served(folder / "full", speech),
+            },
+        }
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    serve() if sys.argv[1:] == ["serve"] else main()
