@@ -172,6 +172,18 @@ def test_every_clip_has_its_sound_on_file(tmp_path, written):
     assert [round(row["loudness"]) for row in queries] == [-26, -26, -23]
 
 
+def test_clips_are_the_same_to_the_byte_on_any_number_of_workers(tmp_path, written):
+    alone, *_ = speak(written, tmp_path / "1", "speech.concurrency=1", "speech.prosody=false")
+    three, *_ = speak(written, tmp_path / "3", "speech.concurrency=3", "speech.prosody=false")
+    assert alone == three
+    one, other = (
+        {path.name: path.read_bytes() for path in (tmp_path / n).glob("clips/*/*.flac")}
+        for n in "13"
+    )
+    assert one == other
+    assert len(one) == len(alone)
+
+
 def test_other_words_are_misheard_and_the_next_attempt_is_taken(tmp_path, written):
     clips, _, refused = speak(written, tmp_path, "speech.asr_check=true", mumbling=True)
     assert {row["reason"] for row in refused} <= {"misheard", "too_slow", "too_fast"}

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import threading
+import time
 from collections import Counter
 
 import numpy as np
@@ -21,7 +22,7 @@ from corpus.speech_client import ServedVoice
 from corpus.store import Store
 from corpus.voice import Voice
 from schemas.audio import SAMPLE_RATE
-from tests.line import opened, rows, write_recipe, write_run
+from tests.line import opened, rows, sympatheia, write_recipe, write_run
 from tests.servers import FakeTextServer
 
 # One sentence long enough for any text of these tests to be plausible at its length.
@@ -60,10 +61,13 @@ class SpeechServer:
         self.good = good
         self.fault: str | None = None
         self.status = 200
+        self.port = 0
         self.bodies: list[dict] = []
+        self.keys: set[str] = set()
 
     async def _speech(self, request: web.Request) -> web.Response:
         body = await request.json()
+        self.keys.add(request.headers.get("Authorization", ""))
         first = not any(
             (b["input"], b["voice"]) == (body["input"], body["voice"]) for b in self.bodies
         )
@@ -78,6 +82,10 @@ class SpeechServer:
         return web.json_response({"object": "list", "data": []})
 
     def __enter__(self) -> "SpeechServer":
+        self.start()
+        return self
+
+    def start(self) -> None:
         ready = threading.Event()
 
         async def main() -> None:
@@ -86,10 +94,10 @@ class SpeechServer:
             app.router.add_get("/v1/models", self._models)
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.05)
             await runner.setup()
-            site = web.TCPSite(runner, "127.0.0.1", 0)
+            site = web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True)
             await site.start()
-            port = site._server.sockets[0].getsockname()[1]
-            self.url = f"http://127.0.0.1:{port}/v1"
+            self.port = site._server.sockets[0].getsockname()[1]
+            self.url = f"http://127.0.0.1:{self.port}/v1"
             self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
             ready.set()
             await self._end.wait()
@@ -98,9 +106,12 @@ class SpeechServer:
         self._thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
         self._thread.start()
         assert ready.wait(10)
-        return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Closes the port and every connection, answered or not."""
         self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(10)
 
@@ -115,7 +126,7 @@ def written(tmp_path_factory):
         return write_run(folder / "run", recipe, *shape), recipe, shape
 
 
-def speak(written, server, store_folder, *more):
+def speak(written, server, store_folder, *more, patience=1):
     """Runs the stage with a store of its own; gives its clips and refusals."""
     run, path, shape = written
     recipe = load_recipe(
@@ -133,7 +144,9 @@ def speak(written, server, store_folder, *more):
     progress.begin("speech", {})
 
     async def stage(store: Store) -> None:
-        async with Endpoints(recipe.speech.endpoints, patience_seconds=1, section="speech") as pool:
+        async with Endpoints(
+            recipe.speech.endpoints, patience_seconds=patience, section="speech"
+        ) as pool:
             await speak_all(
                 run,
                 recipe.speech,
@@ -201,3 +214,47 @@ def test_a_speech_server_that_is_down_ends_the_run_with_the_remedy(tmp_path, wri
         server.status = 500
         with pytest.raises(SympatheiaError, match=r"HTTP 500.*run the same command again"):
             speak(written, server, tmp_path)
+
+
+def test_a_speech_server_that_dies_in_mid_run_and_returns_costs_nothing(tmp_path, written, speech):
+    with SpeechServer(speech) as server:
+        undisturbed, _ = speak(written, server, tmp_path / "undisturbed")
+        server.bodies.clear()
+
+        def die_and_return():
+            while len(server.bodies) < 2:
+                time.sleep(0.005)
+            server.stop()
+            time.sleep(2)
+            server.start()
+
+        dying = threading.Thread(target=die_and_return)
+        dying.start()
+        clips, refused = speak(written, server, tmp_path / "dying", patience=60)
+        dying.join()
+        assert (clips, refused) == (undisturbed, [])
+        assert len(server.bodies) <= len(clips) + 2  # what was in flight: two, by default
+
+
+def test_a_key_for_the_speech_server_is_sent_and_kept_nowhere(
+    tmp_path, written, speech, monkeypatch
+):
+    monkeypatch.setenv("SPEECH_KEY", "sk-not-to-be-seen")
+    with SpeechServer(speech) as server:
+        server.status = 401
+        run, path, shape = written
+        settings = [
+            *shape,
+            'speech.backend="openai"',
+            f'speech.endpoints=["{server.url}"]',
+            'speech.model="Qwen3-TTS"',
+            'speech.api_key_env="SPEECH_KEY"',
+        ]
+        options = [part for setting in settings for part in ("--set", setting)]
+        done = sympatheia("build", path, "--run-dir", run.root, "--until", "speech", *options)
+    assert done.returncode == 1
+    assert "refused access" in done.stderr and "SPEECH_KEY" in done.stderr
+    assert server.keys == {"Bearer sk-not-to-be-seen"}
+    assert "sk-not" not in done.stdout + done.stderr
+    for file in run.root.rglob("*"):
+        assert not file.is_file() or b"sk-not" not in file.read_bytes(), file
