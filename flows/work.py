@@ -204,7 +204,7 @@ class Work:
             return await self._open_pool(stack, speech.endpoints, speech, "speech")
 
         async with _when_needed(open_servers) as pool:
-            await self._speak_with(ServedVoice(speech.model, pool))
+            await self._speak_with(ServedVoice(speech.model, pool, speech.batch))
 
     async def _speak_with(self, voice: "Voice") -> None:
         from corpus.speech import speak_all

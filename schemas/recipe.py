@@ -166,7 +166,8 @@ class Speech(_Section):
 
     `loudness` is that of a plain delivery, LUFS; styles lie around it. With `asr_check` a clip in
     which a recogniser hears other words is refused. `prosody` has every clip's features measured,
-    `dnsmos_per_cell` the quality of so many clips of each cell.
+    `dnsmos_per_cell` the quality of so many clips of each cell. `batch` is how many clips are asked
+    for in one request, where the servers have a batch endpoint.
     """
 
     backend: Literal["builtin", "openai"] = "builtin"
@@ -179,6 +180,7 @@ class Speech(_Section):
     timeout_seconds: Annotated[float, Field(gt=0)] = 300.0
     patience_seconds: Annotated[float, Field(ge=0)] = 300.0
     max_attempts: Annotated[StrictInt, Field(ge=1, le=100)] = 4
+    batch: Annotated[StrictInt, Field(ge=1, le=32)] = 1
     query_voice: Annotated[str, Field(min_length=1)]
     response_voice: Annotated[str, Field(min_length=1)]
     # EBU R 128, the level of European broadcasts, leaves speech the headroom its loud styles need.

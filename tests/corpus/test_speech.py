@@ -4,6 +4,7 @@ import asyncio
 import io
 import threading
 import time
+from base64 import b64encode
 from collections import Counter
 
 import numpy as np
@@ -64,6 +65,9 @@ class SpeechServer:
         self.port = 0
         self.bodies: list[dict] = []
         self.keys: set[str] = set()
+        self.batches: list[int] = []
+        self.batch_answer: object = None
+        self.refused_in_batch = "nothing says this"
 
     async def _speech(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -78,6 +82,21 @@ class SpeechServer:
         data = FAULTS[self.fault](self.good) if broken else encode_wav(self.good)
         return web.Response(body=data, content_type="audio/wav")
 
+    async def _together(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.batches.append(len(body["items"]))
+        if self.batch_answer is not None:
+            return web.json_response(self.batch_answer)
+        results = []
+        for index, item in enumerate(body["items"]):
+            if self.refused_in_batch in item["input"]:
+                results.append({"index": index, "status": "error", "error": "truncated"})
+                continue
+            self.bodies.append(item | {"model": body["model"]})
+            clip = b64encode(encode_wav(self.good)).decode()
+            results.append({"index": index, "status": "success", "audio_data": clip})
+        return web.json_response({"results": results[::-1]})
+
     async def _models(self, request: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": []})
 
@@ -91,6 +110,7 @@ class SpeechServer:
         async def main() -> None:
             app = web.Application()
             app.router.add_post("/v1/audio/speech", self._speech)
+            app.router.add_post("/v1/audio/speech/batch", self._together)
             app.router.add_get("/v1/models", self._models)
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.05)
             await runner.setup()
@@ -153,7 +173,7 @@ def speak(written, server, store_folder, *more, patience=1):
                 Plan(recipe, prompts),
                 prompts,
                 store,
-                ServedVoice(recipe.speech.model, opened(pool)),
+                ServedVoice(recipe.speech.model, opened(pool), recipe.speech.batch),
                 progress,
             )
 
@@ -258,3 +278,38 @@ def test_a_key_for_the_speech_server_is_sent_and_kept_nowhere(
     assert "sk-not" not in done.stdout + done.stderr
     for file in run.root.rglob("*"):
         assert not file.is_file() or b"sk-not" not in file.read_bytes(), file
+
+
+BATCHED = ("speech.batch=4", "speech.concurrency=6")
+
+
+def test_clips_are_asked_for_in_batches_and_come_out_as_if_alone(tmp_path, written, speech):
+    with SpeechServer(speech) as server:
+        alone, _ = speak(written, server, tmp_path / "alone")
+        server.bodies.clear()
+        together, refused = speak(written, server, tmp_path / "together", *BATCHED)
+        assert sorted(server.batches) == [2, 4]
+        assert (together, refused) == (alone, [])
+        assert len({body["seed"] for body in server.bodies}) == 6
+        assert {body["instructions"] for body in server.bodies} == {
+            "Very sad.",
+            "Neutral.",
+            "Warm, gentle, reassuring.",
+        }
+
+
+def test_a_clip_that_fails_in_a_batch_is_asked_for_alone(tmp_path, written, speech):
+    text = rows(written[0].queries)[0]["text"]
+    with SpeechServer(speech) as server:
+        server.refused_in_batch = text
+        clips, refused = speak(written, server, tmp_path, *BATCHED)
+        assert (len(clips), refused) == (6, [])
+        assert sum(body["input"] == text for body in server.bodies) == 1
+
+
+@pytest.mark.parametrize("answer", [[], {}, {"results": [{"index": 9, "status": "success"}]}])
+def test_an_answer_that_is_no_batch_ends_in_a_sentence(tmp_path, written, speech, answer):
+    with SpeechServer(speech) as server:
+        server.batch_answer = answer
+        with pytest.raises(SympatheiaError, match=r"batch of . clips .*not a batch of clips"):
+            speak(written, server, tmp_path, *BATCHED)
