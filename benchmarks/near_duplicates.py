@@ -2,19 +2,21 @@
 
     python -m benchmarks.near_duplicates
 
-Judges 18,000 and 40,000 clustered random vectors of MiniLM's dimension by the blocked greedy, by
-the published way (one query at a time against the growing list; timed at twelve places and
-extrapolated) and, where faiss is installed, by its flat index; then embeds 2,000 texts of 8 to 40
-words, in several compositions, by MiniLM. Prints and writes `near_duplicates.json` beside this
-file. About two minutes on two quiet cores; where others are at work, `load_before` says so, and the
-seconds of CPU are the figures to compare.
+Judges 18,000, 50,000 and 100,000 clustered random vectors of MiniLM's dimension by the blocked
+greedy, by the published way (one query at a time against the growing list; timed at twelve places
+and extrapolated) and, where the peers are installed (`make peers`), by the same greedy on faiss'
+flat index and by SemHash; then embeds 2,000 texts of 8 to 40 words, in several compositions, by
+MiniLM. Prints and writes `near_duplicates.json` beside this file. About ten minutes on two quiet
+cores; where others are at work, `load_before` says so, and the seconds of CPU are the figures to
+compare.
 """
 
 import json
-import math
 import os
 import platform
 import random
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -31,7 +33,11 @@ from corpus.near_duplicates import Accepted, Vectors, Verdict
 RESULT = Path(__file__).with_suffix(".json")
 THRESHOLD = 0.85
 DIMENSION = 384
-SIZES = (18_000, 40_000)
+SIZES = (18_000, 50_000, 100_000)
+PEERS = ("faiss", "semhash")
+PEERS_PYTHON = Path(".venv-peers/bin/python")
+PEER_SECONDS = 300
+"""A peer that takes longer at one size is not measured at it."""
 PLACES, REPEATS = 12, 5
 """Where along the list the published way is timed, and how often at each."""
 TEXTS, COMPOSITIONS = 2_000, 3
@@ -67,27 +73,21 @@ def published_seconds(vectors: Vectors, verdicts: list[Verdict]) -> tuple[float,
     return float(np.trapezoid(wall, dx=step)), float(np.trapezoid(cpu, dx=step))
 
 
-def faiss_flat(vectors: Vectors) -> Callable[[], int] | None:
-    """The same greedy on faiss' flat index, in blocks, or None where faiss is not installed."""
-    try:
-        import faiss
-    except ImportError:
-        return None
-
-    def judge() -> int:
-        index = faiss.IndexFlatIP(DIMENSION)
-        for start in range(0, len(vectors), 256):
-            block = vectors[start : start + 256]
-            within = block @ block.T
-            top = index.search(block, 1)[0][:, 0] if index.ntotal else np.full(len(block), -1.0)
-            kept: list[int] = []
-            for place in range(len(block)):
-                if max(top[place], within[place, kept].max(initial=-1.0)) <= THRESHOLD:
-                    kept.append(place)
-            index.add(block[kept])
-        return int(index.ntotal)
-
-    return judge
+def peer(name: str, vectors: Vectors) -> dict[str, Any]:
+    """What a peer makes of vectors, in its own environment."""
+    script = Path(__file__).with_name("peers.py")
+    with tempfile.NamedTemporaryFile(suffix=".npy") as file:
+        np.save(file, vectors)
+        file.flush()
+        command = [PEERS_PYTHON, script, "duplicates", name, file.name, str(THRESHOLD)]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=True, timeout=PEER_SECONDS
+            )
+        except subprocess.TimeoutExpired:
+            return {"seconds": None, "why": f"over {PEER_SECONDS} s"}
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return {name: round(value, 2) for name, value in found.items()}
 
 
 def timed(act: Callable[[], Any]) -> tuple[Any, float, float]:
@@ -103,19 +103,31 @@ def search(count: int) -> dict[str, Any]:
     ids = [str(number) for number in range(count)]
     accepted = Accepted(THRESHOLD)
     verdicts, seconds, cpu = timed(lambda: accepted.judge(ids, vectors))
-    flat = faiss_flat(vectors)
-    faiss_count, faiss_seconds, _ = timed(flat) if flat else (None, None, None)
     published, published_cpu = published_seconds(vectors, verdicts)
     return {
         "vectors": count,
-        "accepted": len(accepted),
-        "blocked_seconds": round(seconds, 2),
-        "blocked_cpu_seconds": round(cpu, 2),
-        "published_seconds_extrapolated": round(published, 1),
-        "published_cpu_seconds_extrapolated": round(published_cpu, 1),
-        "faiss_flat_seconds": faiss_seconds and round(faiss_seconds, 2),
-        "faiss_flat_accepted": faiss_count,
+        "blocked": {
+            "accepted": len(accepted),
+            "seconds": round(seconds, 2),
+            "cpu_seconds": round(cpu, 2),
+        },
+        "published_extrapolated": {
+            "seconds": round(published, 1),
+            "cpu_seconds": round(published_cpu, 1),
+        },
+        **{name: peer(name, vectors) for name in PEERS if PEERS_PYTHON.exists()},
     }
+
+
+def exponents(searches: list[dict[str, Any]]) -> dict[str, float]:
+    """By way, the exponent of its growth: the slope of log CPU seconds over log vectors."""
+    found = {}
+    for way in [name for name in searches[0] if name != "vectors"]:
+        known = [(s["vectors"], s[way]["cpu_seconds"]) for s in searches if s[way].get("seconds")]
+        if len(known) > 1:
+            count, cpu = np.log(np.array(known, dtype=float).T)
+            found[way] = round(float(np.polyfit(count, cpu, 1)[0]), 2)
+    return found
 
 
 def embedding() -> dict[str, Any]:
@@ -168,16 +180,12 @@ def main() -> None:
     names = [line for line in cpu.read_text().splitlines() if "model name" in line]
     load = os.getloadavg()[0]
     searches = [search(count) for count in SIZES]
-    small, large = searches[0], searches[-1]
-    exponent = math.log(large["blocked_cpu_seconds"] / small["blocked_cpu_seconds"]) / math.log(
-        large["vectors"] / small["vectors"]
-    )
     result = {
         "cpu": names[0].partition(": ")[2] if names else platform.machine(),
         "cores": os.cpu_count(),
         "load_before": round(load, 1),
         "search": searches,
-        "cpu_growth_exponent": round(exponent, 2),
+        "cpu_growth_exponents": exponents(searches),
         "embedding": embedding(),
     }
     text = json.dumps(result, indent=2) + "\n"
