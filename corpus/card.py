@@ -1,5 +1,7 @@
 """The dataset card: what a reader and the Hub must know, generated from the corpus itself."""
 
+import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +11,8 @@ from huggingface_hub import DatasetCardData
 from corpus.plan import Plan
 from corpus.prompts import Prompts
 from schemas.recipe import Recipe
-from schemas.slots import SPLITS, SUBSETS
-from schemas.tables import FEATURES
+from schemas.slots import SPLITS, SUBSETS, TEXT
+from schemas.tables import FEATURES, TEXT_ROWS
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
 
@@ -21,12 +23,15 @@ _LARGEST_SIZE = "1M<n<10M"
 
 @dataclass(frozen=True, slots=True)
 class SplitFacts:
-    """What was written of one split of one subset; `seconds` counts queries and responses."""
+    """What was written of one split of a subset, or of the light config.
+
+    `files` has each one's rows; `seconds` counts queries and responses.
+    """
 
     subset: str
     split: str
     rows: int
-    files: list[Path]
+    files: dict[Path, int]
     seconds: float
 
     @property
@@ -44,7 +49,8 @@ def write_card(
     facts: list[SplitFacts],
 ) -> None:
     """Writes `README.md` of a dataset folder."""
-    rows = sum(fact.rows for fact in facts)
+    spoken = [fact for fact in facts if fact.subset in SUBSETS]
+    rows = sum(fact.rows for fact in spoken)
     metadata = DatasetCardData(
         language=["en"],
         license="cc-by-4.0",
@@ -64,22 +70,32 @@ def write_card(
         anchors=list(plan.anchors.values()),
         prompts_digest=prompts.digest,
         tts_model=tts_model,
-        facts=facts,
+        facts=spoken,
         rows=rows,
-        hours=sum(fact.seconds for fact in facts) / 3600,
+        hours=sum(fact.seconds for fact in spoken) / 3600,
         queries=plan.query_count,
+        counts=_counts(plan),
+        bibtex_key=re.sub(r"[^a-z0-9]", "", recipe.name.lower()),
     )
     text = f"---\n{metadata.to_yaml()}\n---\n\n{body.strip()}\n"
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
+def _counts(plan: Plan) -> dict[str, Counter[tuple[str, str]]]:
+    """Pairs by the anchor of the response, then by subset and split."""
+    counts: dict[str, Counter[tuple[str, str]]] = {name: Counter() for name in plan.anchors}
+    for pair in plan.pairs():
+        counts[pair.anchor][pair.query.subset, pair.query.split] += 1
+    return counts
+
+
 def _parts(facts: list[SplitFacts]) -> dict[str, list[SplitFacts]]:
-    """The facts that each Hub config covers: everything by default, then each subset alone."""
-    parts = {"default": facts}
-    for subset in SUBSETS:
-        own = [fact for fact in facts if fact.subset == subset]
+    """The facts that each Hub config covers: all pairs, each subset, all pairs without audio."""
+    parts = {"default": [fact for fact in facts if fact.subset in SUBSETS]}
+    for name in (*SUBSETS, TEXT):
+        own = [fact for fact in facts if fact.subset == name]
         if own:
-            parts[subset] = own
+            parts[name] = own
     return parts
 
 
@@ -101,12 +117,13 @@ def _configs(facts: list[SplitFacts]) -> list[dict[str, object]]:
 
 
 def _dataset_info(facts: list[SplitFacts]) -> list[dict[str, object]]:
-    features = [
+    everything = [
         {"name": name, "dtype": feature["dtype"]}
         if feature["_type"] == "Value"
         else {"name": name, "dtype": {"audio": {"sampling_rate": feature["sampling_rate"]}}}
         for name, feature in FEATURES.items()
     ]
+    texts = [feature for feature in everything if feature["name"] in TEXT_ROWS.names]
     infos: list[dict[str, object]] = []
     for name, part in _parts(facts).items():
         splits = [
@@ -122,7 +139,7 @@ def _dataset_info(facts: list[SplitFacts]) -> list[dict[str, object]]:
         infos.append(
             {
                 "config_name": name,
-                "features": features,
+                "features": texts if name == TEXT else everything,
                 "splits": splits,
                 "download_size": size,
                 "dataset_size": size,

@@ -205,9 +205,7 @@ def finish_samples(
     first = measures.leading_silence - MARGIN_SECONDS
     last = measures.seconds - measures.trailing_silence + MARGIN_SECONDS
     cut = samples[max(0, round(first * rate)) : round(last * rate), 0].astype(np.float64)
-    block = min(LOUDNESS_BLOCK_SECONDS, len(cut) / rate)
-    meter = pyloudnorm.Meter(rate, block_size=block)
-    found = float(meter.integrated_loudness(cut))
+    found = _loudness(cut, rate)
     if not math.isfinite(found):  # all of it under the gate of -70 LUFS
         found = measures.level
     gain = min(10 ** ((loudness - found) / 20), HIGHEST_PEAK / measures.peak)
@@ -216,6 +214,22 @@ def finish_samples(
         finished_seconds=len(cut) / rate,
         loudness=found + 20 * math.log10(gain),
     )
+
+
+def integrated_loudness(data: bytes) -> float:
+    """The loudness of a clip by ITU-R BS.1770, LUFS; `FLOOR_DBFS` if it has none."""
+    try:
+        samples, rate = decode(data)
+    except Undecodable:
+        return FLOOR_DBFS
+    if len(samples) == 0 or not np.isfinite(samples).all():
+        return FLOOR_DBFS
+    return max(_loudness(samples.mean(axis=1, dtype=np.float64), rate), FLOOR_DBFS)
+
+
+def _loudness(sound: NDArray[np.float64], rate: int) -> float:
+    block = min(LOUDNESS_BLOCK_SECONDS, len(sound) / rate)
+    return float(pyloudnorm.Meter(rate, block_size=block).integrated_loudness(sound))
 
 
 def _measured(samples: Samples, rate: int) -> ClipMeasures:

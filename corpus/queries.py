@@ -136,17 +136,20 @@ def query_verdict(
     prompts: Prompts, plan: Plan, slot: QuerySlot, answer: ChatAnswer
 ) -> tuple[str, str | None]:
     """The query as a voice would read it, and the text rule it breaks, if any."""
-    asked_by = plan.anchors[slot.anchor] if slot.anchor else prompts.anchor_file.neutral_query
     text = text_rules.clean(answer.text)
-    reason = problem(answer) or text_rules.query_problem(
+    return text, problem(answer) or query_problem(prompts, plan, slot, text)
+
+
+def query_problem(prompts: Prompts, plan: Plan, slot: QuerySlot, text: str) -> str | None:
+    """The text rule that a cleaned query breaks, if any."""
+    asked_by = plan.anchors[slot.anchor] if slot.anchor else prompts.anchor_file.neutral_query
+    reason = text_rules.query_problem(
         text,
         rules=prompts.rules,
         neutral=slot.anchor is None,
         shown=[example.query for example in asked_by.examples],
     )
-    if reason is None and text_problem(text):
-        reason = text_rules.UNSPEAKABLE
-    return text, reason
+    return reason or (text_rules.UNSPEAKABLE if text_problem(text) else None)
 
 
 def accepted_text(store: Store, digest: str) -> str:

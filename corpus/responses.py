@@ -29,11 +29,18 @@ def response_verdict(
     prompts: Prompts, plan: Plan, slot: PairSlot, query: str, answer: ChatAnswer
 ) -> tuple[str, str | None]:
     """The response as a voice would read it, and the rule it breaks, if any."""
+    text = text_rules.clean(answer.text)
+    return text, problem(answer) or response_problem(prompts, plan, slot, query, text)
+
+
+def response_problem(
+    prompts: Prompts, plan: Plan, slot: PairSlot, query: str, text: str
+) -> str | None:
+    """The text rule that a cleaned response breaks, if any."""
     anchor = plan.anchors[slot.anchor]
     # Only the anchor's own labels: a verdict must not change because another anchor was added.
     labels = (anchor.name, *prompts.aliases_of(anchor))
-    text = text_rules.clean(answer.text)
-    reason = problem(answer) or text_rules.response_problem(
+    reason = text_rules.response_problem(
         text,
         rules=prompts.rules,
         query=query,
@@ -41,6 +48,4 @@ def response_verdict(
         opening_words=() if slot.query.anchor else labels,
         shown=[example.response for example in anchor.examples],
     )
-    if reason is None and text_problem(text):
-        reason = text_rules.UNSPEAKABLE
-    return text, reason
+    return reason or (text_rules.UNSPEAKABLE if text_problem(text) else None)

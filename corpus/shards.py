@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from corpus.card import SplitFacts, write_card
+from corpus.manifest import describe
 from corpus.plan import Plan
 from corpus.progress import Progress
 from corpus.prompts import Prompts
@@ -23,8 +24,8 @@ from corpus.speech import QUERY, RESPONSE
 from corpus.store import Store, write_whole
 from corpus.tables import Row, read_rows
 from schemas.recipe import Recipe
-from schemas.slots import SPLITS, SUBSETS, PairSlot
-from schemas.tables import AUDIO, ROWS
+from schemas.slots import SPLITS, SUBSETS, TEXT, PairSlot
+from schemas.tables import AUDIO, ROWS, TEXT_ROWS
 
 STAGE = "shards"
 
@@ -66,6 +67,8 @@ def write_corpus(
     try:
         facts = _write_shards(fresh, run, recipe, prompts, plan, store, tts_model, progress)
         write_card(fresh, recipe, prompts, plan, tts_model, facts)
+        rows = {path: count for fact in facts for path, count in fact.files.items()}
+        describe(fresh, recipe, prompts, tuple(plan.anchors), rows)
         stamp.unlink(missing_ok=True)
         _take_place(fresh, run.corpus)
     except BaseException:
@@ -120,20 +123,21 @@ def _write_shards(
     progress: Progress,
 ) -> list[SplitFacts]:
     writers = {
-        (subset, split): _SplitWriter(folder / "data" / subset, split, recipe.shards.max_bytes)
-        for subset in SUBSETS
+        (part, split): _SplitWriter(folder / "data" / part, split, recipe.shards.max_bytes)
+        for part in (*SUBSETS, TEXT)
         for split in SPLITS
     }
     try:
         for pair, row in corpus_rows(run, recipe, prompts, plan, store, tts_model):
             writers[pair.query.subset, pair.query.split].add(row)
+            writers[TEXT, pair.query.split].add({name: row[name] for name in TEXT_ROWS.names})
             progress.filled(STAGE, pair.cell)
     finally:
         for writer in writers.values():
             writer.close()
     return [
-        SplitFacts(subset, split, writer.rows, writer.finish(), writer.seconds)
-        for (subset, split), writer in writers.items()
+        SplitFacts(part, split, writer.rows, writer.finish(), writer.seconds)
+        for (part, split), writer in writers.items()
         if writer.rows
     ]
 
@@ -194,22 +198,27 @@ def _clip(store: Store, clip: Row, role: str) -> Row:
 
 
 class _SplitWriter:
-    """Writes one split of one subset as shards of bounded size."""
+    """Writes one split of a subset, or of the light config, as shards of bounded size."""
 
     def __init__(self, folder: Path, split: str, max_bytes: int) -> None:
         self._folder = folder
+        self._schema = TEXT_ROWS if folder.name == TEXT else ROWS
         self._split = split
         self._max_bytes = max_bytes
         self._group: list[Row] = []
         self._group_bytes = 0
         self._shard_bytes = 0
         self._writer: pq.ParquetWriter | None = None
-        self._shards: list[Path] = []
+        self._shards: dict[Path, int] = {}
         self.rows = 0
         self.seconds = 0.0
 
     def add(self, row: Row) -> None:
-        size = sum(len(row[name]["bytes"]) for name in ("query_audio", "response_audio"))
+        # Texts weigh nothing beside audio; where there is none they are what is counted.
+        heavy = ("query_audio", "response_audio") if self._schema is ROWS else ()
+        size = sum(len(row[name]["bytes"]) for name in heavy) or sum(
+            len(row[name]) for name in ("query_text", "response_text")
+        )
         if self._group and self._group_bytes + size > ROW_GROUP_BYTES:
             self._flush()
         if self._shard_bytes and self._shard_bytes + self._group_bytes + size > self._max_bytes:
@@ -225,15 +234,16 @@ class _SplitWriter:
         if self._writer is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             path = self._folder / f"{self._split}-{len(self._shards):05d}.parquet"
-            self._shards.append(path)
+            self._shards[path] = 0
             self._writer = pq.ParquetWriter(
                 path,
-                ROWS,
-                compression=COMPRESSION,
+                self._schema,
+                compression=COMPRESSION if self._schema is ROWS else "zstd",
                 write_page_index=True,
                 use_content_defined_chunking=True,
             )
-        self._writer.write_table(pa.Table.from_pylist(self._group, schema=ROWS))
+        self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
+        self._shards[next(reversed(self._shards))] += len(self._group)
         self._shard_bytes += self._group_bytes
         self._group, self._group_bytes = [], 0
 
@@ -245,10 +255,10 @@ class _SplitWriter:
             self._writer = None
         self._shard_bytes = 0
 
-    def finish(self) -> list[Path]:
-        """Gives the shards their final names, which tell how many there are."""
+    def finish(self) -> dict[Path, int]:
+        """Gives the shards their final names, which tell how many there are; rows by shard."""
         count = len(self._shards)
-        return [
-            path.rename(path.with_name(f"{path.stem}-of-{count:05d}.parquet"))
-            for path in self._shards
-        ]
+        return {
+            path.rename(path.with_name(f"{path.stem}-of-{count:05d}.parquet")): rows
+            for path, rows in self._shards.items()
+        }

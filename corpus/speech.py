@@ -25,7 +25,7 @@ from corpus.prosody import FEATURES
 from corpus.run_folder import RunFolder
 from corpus.store import Store
 from corpus.tables import Row, read_rows, replace_rejects, write_table
-from corpus.voice import delivery
+from corpus.voice import style_loudness
 from schemas.prompts import Point
 from schemas.recipe import Speech
 from schemas.tables import CLIPS, SOUND
@@ -194,7 +194,6 @@ class _Speaking:
         self._voice = voice
         self._progress = progress
         self._sampled = sampled
-        self._plain_level = delivery(0.0, 0.0).level
         self.listener = Listener(store)
         self.made: dict[tuple[str, str], Row] = {}
         self.refused: dict[tuple[str, str], list[Row]] = {}
@@ -268,20 +267,13 @@ class _Speaking:
             text=slot.text,
             language=self._speech.language,
             seed=self._plan.seed(f"speech-{slot.role}", slot.id, attempt),
-            loudness=round(self._loudness(slot.point), 2),
+            loudness=round(
+                style_loudness(self._speech.loudness, slot.point.valence, slot.point.arousal), 2
+            ),
             # The published run closes every style with a full stop.
             style=None if self._voice.takes_points else f"{slot.style}.",
             point=slot.point if self._voice.takes_points else None,
         )
-
-    def _loudness(self, point: Point) -> float:
-        """The loudness of a delivery: as far from the recipe's as the builtin voice would take it.
-
-        One mapping for every voice: what level a served voice chooses of its own accord is not
-        kept, so that styles keep their order and their distances whatever the model does.
-        """
-        level = delivery(point.valence, point.arousal).level
-        return self._speech.loudness + level - self._plain_level
 
     async def _measures(self, request: ClipRequest, digest: str, what: str) -> ClipMeasures:
         words = len(request.text.split())

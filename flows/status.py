@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from corpus.gates import Gate
 from corpus.near_twins import near_twins
 from corpus.progress import read_progress
 from corpus.run_folder import RunFolder
@@ -13,7 +14,7 @@ from flows.display import servers_tables, stages_table
 from schemas.prompts import Anchor
 
 LARGEST_LIST = 40
-NUMBERS = ("done", "of", "accepted", "times")
+NUMBERS = ("done", "of", "accepted", "times", "found", "limit")
 
 
 def read_status(run: RunFolder) -> dict[str, Any]:
@@ -103,6 +104,35 @@ def print_anchors(anchors: Iterable[Anchor]) -> None:
             anchor.query_style,
             anchor.response_style,
             f"{delivery.valence:.2f}, {delivery.arousal:.2f}",
+        )
+    Console().print(table)
+
+
+def gates_as_data(gates: Iterable[Gate]) -> dict[str, Any]:
+    """Gates as plain data."""
+    listed = [
+        {
+            "name": gate.name,
+            "found": gate.found,
+            "limit": gate.limit,
+            "passed": gate.passed,
+            "examples": gate.examples,
+        }
+        for gate in gates
+    ]
+    return {"passed": all(gate["passed"] for gate in listed), "gates": listed}
+
+
+def print_gates(gates: Iterable[Gate]) -> None:
+    """Prints every gate with its number, limit and verdict, and where those that failed do."""
+    table = _table("gate", "found", "limit", "verdict", "where, for example")
+    for gate in gates:
+        table.add_row(
+            gate.name,
+            f"{gate.found:,.4g}" if isinstance(gate.found, float) else f"{gate.found:,}",
+            f"{gate.limit:,}",
+            "passed" if gate.passed else "FAILED",
+            "; ".join(gate.examples),
         )
     Console().print(table)
 

@@ -9,6 +9,8 @@ Split = Literal["train", "eval"]
 EMOTIONAL: Subset = "emotional"
 NEUTRAL: Subset = "neutral"
 SUBSETS: tuple[Subset, ...] = (EMOTIONAL, NEUTRAL)
+TEXT = "text"
+"""The light config beside the subsets: every row, without audio."""
 SPLITS: tuple[Split, ...] = ("train", "eval")
 
 

@@ -50,6 +50,9 @@ ROWS = pa.schema(
     metadata={"huggingface": json.dumps({"info": {"features": FEATURES}}, sort_keys=True)},
 )
 
+TEXT_ROWS = pa.schema([field for field in ROWS if field.type != AUDIO])
+"""The rows of the light config, without audio."""
+
 REJECTS = pa.schema(
     [
         ("stage", pa.string()),

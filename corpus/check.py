@@ -1,0 +1,37 @@
+"""Checks a dataset folder from its files alone: every gate has a number, a limit and a verdict.
+
+It works on any folder of this format, one downloaded from the Hub too, and trusts nothing that a
+run remembers: files are compared with the manifest that travels with them, ids and splits with the
+plan in it; near-duplicates are searched anew, and every clip is decoded and measured again.
+"""
+
+from pathlib import Path
+
+from corpus.check_audio import check_clips
+from corpus.check_files import check_card, check_files, check_parquet
+from corpus.check_texts import check_light_config, check_queries_apart, check_rows, check_texts
+from corpus.dataset_folder import DatasetFolder
+from corpus.gates import Gate, Gates
+from corpus.run_folder import RunFolder
+
+
+def check_folder(folder: Path) -> list[Gate]:
+    """Every gate of a run folder's dataset, or of a dataset folder.
+
+    Raises:
+        InvalidInput: the folder holds no dataset of this format, or the model that compares
+            queries cannot be loaded.
+        SympatheiaError: a process that embeds or measures died.
+    """
+    corpus = RunFolder(folder).corpus
+    dataset = DatasetFolder(corpus if corpus.is_dir() else folder)
+    gates = Gates()
+    check_files(dataset, gates)
+    check_card(dataset, gates)
+    check_parquet(dataset, gates)
+    check_rows(dataset, gates)
+    check_light_config(dataset, gates)
+    queries = check_texts(dataset, gates)
+    check_queries_apart(dataset, gates, queries)
+    check_clips(dataset, gates)
+    return gates.all

@@ -1,0 +1,51 @@
+"""Gates: what must hold of a dataset, each with a number, a limit and a verdict."""
+
+from dataclasses import dataclass, field
+
+EXAMPLES = 5
+"""Places that a gate names; how many there are in all is its number."""
+
+
+@dataclass
+class Gate:
+    """One thing that must hold. `found` is what was counted or measured, `limit` what may be."""
+
+    name: str
+    limit: float
+    found: float = 0
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Whether it holds."""
+        return self.found <= self.limit
+
+
+class Gates:
+    """Every gate, in order; most count what must not be."""
+
+    def __init__(self) -> None:
+        self._gates: dict[str, Gate] = {}
+
+    def open(self, *names: str) -> None:
+        """Gates that nothing has offended yet."""
+        for name in names:
+            self._gates[name] = Gate(name, 0)
+
+    def offend(self, name: str, example: str) -> None:
+        """Counts something that must not be."""
+        gate = self._gates[name]
+        gate.found += 1
+        if len(gate.examples) < EXAMPLES:
+            gate.examples.append(example)
+
+    def measure(self, name: str, found: float, limit: float, example: str) -> None:
+        """A number that must not exceed a limit."""
+        gate = self._gates[name] = Gate(name, limit, found)
+        if not gate.passed:
+            gate.examples.append(example)
+
+    @property
+    def all(self) -> list[Gate]:
+        """The gates."""
+        return list(self._gates.values())
