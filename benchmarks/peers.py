@@ -1,26 +1,55 @@
 """What other projects do with the same work; run by `client.py` and `near_duplicates.py`.
 
-It runs in an environment of its own (`make peers`) and imports nothing of ours:
+`ask` runs this file in an environment of its own (`make peers`), so it imports nothing of ours:
 
     python peers.py chat curator|distilabel URL COUNT IN_FLIGHT
     python peers.py duplicates faiss|semhash VECTORS.npy THRESHOLD
+    python peers.py versions
 
-and prints one line of JSON. Requests are prepared and the client is warm before the clock starts.
+and prints one line of JSON. Prompts are made and the client is warm before the clock starts.
 """
 
 import json
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+ENVIRONMENT = Path(__file__).resolve().parent.parent / ".venv-peers"
+INSTALLED = (ENVIRONMENT / ".ready").exists()
+MISSING = "not installed (make peers)"
+PACKAGES = ("bespokelabs-curator", "distilabel", "openai", "semhash", "usearch", "faiss-cpu")
+# About as long as the prompts of the corpus.
 PROMPT = "You are a person who talks to a voice assistant about everyday matters. " * 20
-"""As in `client.py`."""
+
+
+def ask(*arguments: object, timeout: float | None = None) -> dict[str, Any]:
+    """Runs this file in its own environment.
+
+    Args:
+        *arguments: As in the head of this file.
+        timeout: Seconds until it is given up.
+
+    Returns:
+        What it printed.
+
+    Raises:
+        subprocess.TimeoutExpired: If it is given up.
+        SystemExit: If it fails; its last words go along.
+    """
+    command = [ENVIRONMENT / "bin" / "python", __file__, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    if done.returncode:
+        raise SystemExit(f"{arguments}: {done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def cpu_seconds() -> float:
@@ -44,12 +73,16 @@ def prompts(count: int, kind: str) -> list[str]:
 
 
 def curator(url: str, in_flight: int) -> Callable[[list[str]], int]:
-    """bespokelabs-curator's online requests, its limits out of the way."""
+    """bespokelabs-curator's online requests, its limits out of the way.
+
+    It sends one request more, when it is made, to learn of limits from the answer's headers.
+    """
     os.environ |= {
         "TELEMETRY_ENABLED": "0",
         "CURATOR_DISABLE_RICH_DISPLAY": "1",
         "CURATOR_DISABLE_CACHE": "1",
-        "CURATOR_CACHE_DIR": tempfile.mkdtemp(),
+        # Else a progress bar, redrawn six times per request, is a fifth of its work.
+        "TQDM_DISABLE": "1",
         "OPENAI_API_KEY": "none",
     }
     # It counts tokens by a vocabulary that it would fetch; its own dependency has it bundled.
@@ -73,7 +106,11 @@ def curator(url: str, in_flight: int) -> Callable[[list[str]], int]:
 
 
 def distilabel(url: str, in_flight: int) -> Callable[[list[str]], int]:
-    """The OpenAI client of distilabel, in batches of what may be in flight, as its steps do."""
+    """The OpenAI client of distilabel, in batches of what may be in flight.
+
+    So its steps use it: a batch (`input_batch_size`) is sent at once, and the next follows when
+    all of it is answered. The pipeline around them, with its processes, is left out.
+    """
     from distilabel.models.llms import OpenAILLM
 
     llm = OpenAILLM(
@@ -95,11 +132,15 @@ def distilabel(url: str, in_flight: int) -> Callable[[list[str]], int]:
 
 
 def chat(name: str, url: str, count: int, in_flight: int) -> dict[str, Any]:
-    """Sends requests with one of the clients."""
-    send = {"curator": curator, "distilabel": distilabel}[name](url, in_flight)
-    send(prompts(in_flight, "warm"))
-    answered, seconds = timed(lambda: send(prompts(count, "measured")))
-    return {"answered": answered, **seconds}
+    """Sends requests with one of the clients; `begun` is time.monotonic()."""
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["HOME"] = home  # where curator keeps what it sent, and an identity
+        send = {"curator": curator, "distilabel": distilabel}[name](url, in_flight)
+        send(prompts(in_flight, "warm"))
+        texts = prompts(count, "measured")
+        begun = time.monotonic()
+        answered, seconds = timed(lambda: send(texts))
+    return {"answered": answered, "begun": begun, **seconds}
 
 
 def faiss_flat(vectors: Any, threshold: float) -> int:  # noqa: ANN401 (numpy is not ours here)
@@ -122,17 +163,11 @@ def faiss_flat(vectors: Any, threshold: float) -> int:  # noqa: ANN401 (numpy is
 
 def semhash(vectors: Any, threshold: float) -> int:  # noqa: ANN401
     """SemHash as it comes, its approximate index included, on vectors made beforehand."""
-    import numpy as np
     from semhash import SemHash
 
-    class Given:
-        """An encoder that looks its texts up."""
-
-        def encode(self, inputs: Any, **_: Any) -> Any:  # noqa: ANN401
-            return np.stack([vectors[int(text)] for text in inputs])
-
     records = [str(number) for number in range(len(vectors))]
-    hashed = SemHash.from_records(records=records, model=Given())
+    # Its encoder is never asked when the vectors are given and nothing new comes.
+    hashed = SemHash.from_embeddings(vectors, records, model=None)
     return len(hashed.self_deduplicate(threshold=threshold).selected)
 
 
@@ -154,6 +189,8 @@ def main(arguments: list[str]) -> None:
             found = chat(name, url, int(count), int(in_flight))
         case ["duplicates", name, path, threshold]:
             found = duplicates(name, path, float(threshold))
+        case ["versions"]:
+            found = {name: version(name) for name in PACKAGES}
         case _:
             raise SystemExit(__doc__)
     print("\n" + json.dumps(found))
