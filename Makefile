@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup corpus test test-vllm lint bench clean
+.PHONY: setup setup-qwen-tts peers corpus test test-vllm test-qwen-tts lint bench clean
 
 corpus: $(READY)
 	$(BIN)/sympatheia build demo
@@ -41,13 +41,38 @@ $(VLLM)/.ready: tests/vllm/make_model.py | $(READY)
 	$(VLLM)/bin/python tests/vllm/make_model.py "$$($(BIN)/python -c 'from corpus.text_server import weights; print(weights())')" $(VLLM)/smollm2
 	@touch $@
 
+# Qwen3-TTS, for `sympatheia serve qwen-tts`: its package pins another transformers.
+QWEN := .venv-qwen-tts
+setup-qwen-tts: $(QWEN)/.ready
+
+$(QWEN)/.ready: requirements-qwen-tts.lock
+	$(PYTHON) -m venv $(QWEN)
+	$(QWEN)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(QWEN)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-qwen-tts.lock
+	$(QWEN)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+test-qwen-tts: $(READY) $(QWEN)/.ready
+	SYMPATHEIA_QWEN_TTS_PYTHON=$(QWEN)/bin/python $(BIN)/pytest -m qwen_tts --no-header tests/qwen_tts
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)
-	@for script in startup near_duplicates client text_run voice; do $(BIN)/python -m benchmarks.$$script || exit 1; done
+# What the benchmarks are compared with.
+PEERS := .venv-peers
+peers: $(PEERS)/.ready
+
+$(PEERS)/.ready:
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check \
+	  bespokelabs-curator==0.1.31 'distilabel[openai]==1.5.3' semhash==0.5.0 faiss-cpu==1.15.1
+	@touch $@
+
+bench: $(READY) peers
+	@for script in startup near_duplicates client text_run voice speech_run; do $(BIN)/python -m benchmarks.$$script || exit 1; done
 
 clean:
-	rm -rf .venv $(VLLM) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv $(VLLM) $(QWEN) $(PEERS) .mypy_cache .pytest_cache .ruff_cache
