@@ -111,6 +111,57 @@ def status(folder: Path, as_json: bool) -> None:
         print_status(found)
 
 
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(folder: Path, as_json: bool) -> None:
+    """Check a run's dataset, or any dataset folder of this format, from its files alone."""
+    from corpus.check import check_folder
+    from flows.status import gates_as_data, print_gates
+
+    gates = check_folder(folder)
+    if as_json:
+        click.echo(json.dumps(gates_as_data(gates), indent=2))
+    else:
+        print_gates(gates)
+    failed = [gate.name for gate in gates if not gate.passed]
+    if failed:
+        raise SympatheiaError(
+            f"{len(failed)} of {len(gates)} gates failed: {', '.join(failed)}. Mend what they "
+            "name, or build the corpus again from its run folder."
+        )
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--repo-id", required=True, metavar="NAMESPACE/NAME", help="The repository.")
+@click.option("--private", is_flag=True, help="Make it private, if it is not there yet.")
+@click.option("--dry-run", is_flag=True, help="Show files, sizes and card, and send nothing.")
+def publish(folder: Path, repo_id: str, private: bool, dry_run: bool) -> None:
+    """Publish the dataset of a run or dataset FOLDER on the Hugging Face Hub, once it is checked.
+
+    The token is the one in HF_TOKEN, or that of 'hf auth login'. Publishing again sends what has
+    changed, and goes on where a failed call stopped.
+    """
+    from corpus.publishing import Publication, dataset_folder, require_token
+    from flows.services import prefect_api
+
+    publication = Publication(dataset_folder(folder), repo_id, private=private)
+    if dry_run:
+        click.echo(publication.listing())
+        _say(f"Nothing was sent to {publication.url}, and the quality gates were not checked.")
+        return
+    require_token()
+    _say(f"{publication.folder}: {len(publication.files):,} files for {publication.url}")
+    with prefect_api():
+        from flows.publish import publish_dataset
+
+        published = publish_dataset(publication.folder, repo_id, private)
+    done = "Published and verified" if published.changed else "Verified; there was nothing to send"
+    _say(f"{done}: commit {published.commit}.")
+    click.echo(published.url)
+
+
 @cli.group()
 def anchors() -> None:
     """List or check the anchors of a prompts folder."""
@@ -193,6 +244,41 @@ def serve_voice(host: str, port: int) -> None:
     from corpus import voice_server
 
     voice_server.serve(host, port)
+
+
+@serve.command("qwen-tts")
+@click.option("--model", required=True, help="A Qwen3-TTS CustomVoice model: folder or hub name.")
+@click.option(
+    "--device",
+    default="cuda:0",
+    show_default=True,
+    help="Where it runs: cpu, cuda:0, or several as cuda:0,cuda:1, each in a process of its own.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=8091, show_default=True)
+@click.option(
+    "--batch",
+    type=click.IntRange(1),
+    default=16,
+    show_default=True,
+    help="Most requests spoken together; 1 makes each repeatable by its seed.",
+)
+@click.option("--name", default="", help="What requests call the model; as it is called here.")
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path),
+    help="An interpreter that has qwen-tts; .venv-qwen-tts/bin/python if it is there.",
+)
+def serve_qwen_tts(
+    model: str, device: str, host: str, port: int, batch: int, name: str, python: Path | None
+) -> None:
+    """Serve Qwen3-TTS at /v1/audio/speech, after `make setup-qwen-tts`."""
+    from corpus import qwen_tts_server
+
+    devices = [one.strip() for one in device.split(",")]
+    qwen_tts_server.launch(
+        python, model=model, devices=devices, host=host, port=port, batch=batch, name=name
+    )
 
 
 def _say(text: str) -> None:
