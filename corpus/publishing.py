@@ -52,7 +52,7 @@ CONNECT_SECONDS = 30.0
 log = logging.getLogger(__name__)
 
 
-def dataset_folder(folder: Path) -> Path:
+def find_dataset(folder: Path) -> Path:
     """The dataset of a run folder, or the folder itself if it is a dataset.
 
     Raises:
@@ -170,7 +170,7 @@ class Publication:
         files = self.files
         lines = [f"{size:>15,}  {name}" for name, size in files.items()]
         total = f"{sum(files.values()):>15,}  bytes in {len(files):,} files"
-        card = (self.folder / CARD).read_text(encoding="utf-8")
+        card = (self.folder / CARD).read_text(encoding="utf-8", errors="replace")
         return "\n".join([*lines, total, "", f"{CARD}:", "", card])
 
     def create(self) -> str:
@@ -263,9 +263,12 @@ def _api() -> hub.HfApi:
     hub.get_session().timeout = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
     if not sys.stderr.isatty():
         disable_progress_bars()
-    for handler in logging.getLogger("huggingface_hub").handlers:
+    its_log = logging.getLogger("huggingface_hub")
+    its_log.propagate = False  # Prefect's handler would say everything again
+    for handler in its_log.handlers:
         handler.addFilter(_without_signatures)
-    return hub.HfApi(token=True)  # looks for the token with each call, and keeps none
+    # It looks for the token with each call, and keeps none.
+    return hub.HfApi(token=True, library_name="sympatheia")
 
 
 def _without_signatures(record: logging.LogRecord) -> bool:
@@ -320,15 +323,18 @@ def _in_words(doing: str, repo_id: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except _RAISED_BY_THE_CLIENT as error:
+    except _RAISED_BY_THE_CLIENT as raised:
+        error: BaseException = raised
+        if (uploading := _UPLOADING.search(str(raised))) and raised.__cause__:
+            doing, error = f"Uploading {uploading[1]} to {repo_id}", raised.__cause__
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # a file of ours, not the Hub
+            raise error from None  # a file of ours, not the Hub
         sentence = _sentence(error, doing, repo_id)
         # A server may repeat what it was sent, and a trace what the server said.
-        token, trace = _token(), "".join(traceback.format_exception(error))
+        token, trace = _token(), "".join(traceback.format_exception(raised))
         if token and token in trace:
             raise SympatheiaError(sentence.replace(token, "(the token)")) from None
-        raise SympatheiaError(sentence) from error
+        raise SympatheiaError(sentence) from raised
 
 
 def _token() -> str | None:
@@ -338,10 +344,7 @@ def _token() -> str | None:
         return None
 
 
-def _sentence(error: Exception, doing: str, repo_id: str) -> str:
-    uploading = _UPLOADING.search(str(error))
-    if uploading and isinstance(error.__cause__, Exception):
-        doing, error = f"Uploading {uploading[1]} to {repo_id}", error.__cause__
+def _sentence(error: BaseException, doing: str, repo_id: str) -> str:
     reason, remedy = _refusal(error) or _trouble(error)
     remedy = remedy.format(namespace=repo_id.partition("/")[0], wait=_wait(error))
     return (
@@ -350,7 +353,7 @@ def _sentence(error: Exception, doing: str, repo_id: str) -> str:
     )
 
 
-def _refusal(error: Exception) -> tuple[str, str] | None:
+def _refusal(error: BaseException) -> tuple[str, str] | None:
     """Reason and remedy of an answer that says no; nothing if it is not one."""
     said = " ".join(str(getattr(error, "server_message", None) or "").split())[:300]
     if isinstance(error, HfHubHTTPError):
@@ -373,7 +376,7 @@ def _refusal(error: Exception) -> tuple[str, str] | None:
     return f"the Hub refuses it ({said})", "Mend that"
 
 
-def _trouble(error: Exception) -> tuple[str, str]:
+def _trouble(error: BaseException) -> tuple[str, str]:
     """Reason and remedy of what went wrong on the way to the Hub, or with its answer."""
     said = " ".join(str(error).split())[:300]
     match error:
@@ -393,7 +396,7 @@ def _trouble(error: Exception) -> tuple[str, str]:
     return f"the answer was none of a Hub ({name}: {said})", "Check HF_ENDPOINT and the network"
 
 
-def _wait(error: Exception) -> str:
+def _wait(error: BaseException) -> str:
     headers = error.response.headers if isinstance(error, HfHubHTTPError) else {}
     limit = re.search(r"\bt=(\d+)", headers.get("ratelimit", ""))
     seconds = limit[1] if limit else headers.get("retry-after", "")

@@ -143,10 +143,10 @@ def publish(folder: Path, repo_id: str, private: bool, dry_run: bool) -> None:
     The token is the one in HF_TOKEN, or that of 'hf auth login'. Publishing again sends what has
     changed, and goes on where a failed call stopped.
     """
-    from corpus.publishing import Publication, dataset_folder, require_token
+    from corpus.publishing import Publication, find_dataset, require_token
     from flows.services import prefect_api
 
-    publication = Publication(dataset_folder(folder), repo_id, private=private)
+    publication = Publication(find_dataset(folder), repo_id, private=private)
     if dry_run:
         click.echo(publication.listing())
         _say(f"Nothing was sent to {publication.url}, and the quality gates were not checked.")

@@ -1,6 +1,8 @@
 """Publishing with the hub's own client, to a double of the Hub that fails on demand."""
 
+import logging
 import socket
+import sys
 from fnmatch import fnmatch
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +16,8 @@ from huggingface_hub.utils import _http
 
 from corpus import publishing
 from corpus.errors import InvalidInput, SympatheiaError
-from corpus.publishing import Publication, dataset_folder
+from corpus.publishing import Publication, find_dataset
+from corpus.run_folder import RunFolder
 from schemas.tables import TEXT_ROWS
 from tests.hub_server import READER, TOKEN, Hub
 from tests.line import sympatheia
@@ -373,20 +376,62 @@ def test_a_server_that_repeats_the_token_is_not_repeated(hub, folder):
     assert caught.value.__suppress_context__
 
 
-def test_the_hubs_log_has_no_signatures(hub, folder, caplog):
-    hub.fail("put", 500)
-    publish(folder)
-    said = [record.getMessage() for record in caplog.records]
+def test_the_hubs_log_has_no_signatures(hub, folder):
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logger = logging.getLogger("huggingface_hub")
+    logger.addHandler(handler)
+    try:
+        hub.fail("put", 500)
+        publish(folder)
+    finally:
+        logger.removeHandler(handler)
     assert any("HTTP Error 500" in line and "/storage/" in line for line in said)
     assert not any("signature" in line for line in said)
+
+
+def test_a_token_that_may_only_read_is_refused(hub, folder, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", READER)
+    said = refused(folder)
+    assert "Use a token that may write to 'someone'" in said
+    assert READER not in said
+    assert not hub.repositories
+
+
+def test_the_hubs_own_login_is_used(hub, folder, tmp_path, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    with pytest.raises(SympatheiaError, match="There is no token for the Hub"):
+        publishing.require_token()
+    assert "there is no token" in refused(folder)
+    (tmp_path / "token").write_text(TOKEN)
+    publishing.require_token()
+    assert publish(folder)
+    assert held(hub) == sent(folder)
+
+
+# The gates
+
+
+def test_a_folder_that_fails_a_gate_is_named_with_the_gate(folder, monkeypatch):
+    passed = {"balance": True, "checksum": False}
+    gates = [SimpleNamespace(name=name, passed=passed[name]) for name in passed]
+    module = SimpleNamespace(check_folder=lambda checked: gates if checked == folder else [])
+    monkeypatch.setitem(sys.modules, "corpus.check", module)
+    with pytest.raises(SympatheiaError, match=r"1 of the quality gates \(checksum\)") as caught:
+        publishing.require_gates(folder)
+    assert f"'sympatheia check {folder}' shows" in str(caught.value)
+    passed["checksum"] = gates[1].passed = True
+    publishing.require_gates(folder)
 
 
 # The command line
 
 
 @pytest.fixture
-def gates(tmp_path):
-    """An environment whose processes take any dataset for a good one, or a `bad` one for bad.
+def env(tmp_path):
+    """An environment whose processes know no other Hub and take any dataset for a good one.
 
     The gates have tests of their own, and would refuse these shards.
     """
@@ -395,100 +440,76 @@ def gates(tmp_path):
     (hook / "sitecustomize.py").write_text(
         "import sys, types\n"
         "module = sys.modules['corpus.check'] = types.ModuleType('corpus.check')\n"
-        "gate = lambda f: types.SimpleNamespace(name='balance', passed=not (f / 'bad').exists())\n"
-        "module.check_folder = lambda folder: [gate(folder)]\n"
+        "module.check_folder = lambda folder: []\n"
     )
-    return {
-        "PYTHONPATH": str(hook),
-        "HF_HUB_OFFLINE": "0",
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HOME": str(tmp_path / "home"),
-        "HF_TOKEN": TOKEN,
-    }
-
-
-@pytest.fixture
-def server():
     with Hub() as hub:
-        yield hub
+        yield {
+            "hub": hub,
+            "PYTHONPATH": str(hook),
+            "HF_ENDPOINT": hub.url,
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HOME": str(tmp_path / "home"),
+            "HF_TOKEN": TOKEN,
+        }
 
 
 def everything_in(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
-def test_publish_as_a_command(server, folder, gates):
-    env = gates | {"HF_ENDPOINT": server.url}
-    server.fail("put", 500, skip=1)  # passes by itself
+def test_publish_as_a_command(env, folder):
+    server = env.pop("hub")
     before = everything_in(folder.parent)
+    server.fail("put", 500, skip=1)  # passes by itself
+    server.fail("commit", 500)
+    failed = sympatheia("publish", folder.parent, "--repo-id", REPO, "--private", **env)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert "\nError: Uploading to someone/corpus failed at" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
     done = sympatheia("publish", folder.parent, "--repo-id", REPO, "--private", **env)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{server.url}/datasets/{REPO}\n"
     assert "Published and verified: commit" in done.stderr
-    assert "signature" not in done.stderr
     assert held(server) == sent(folder)
     assert server.repository(REPO).private
+    assert server.count("put") == 4  # the one that failed by itself, and none in the second call
 
     again = sympatheia("publish", folder, "--repo-id", REPO, "--debug", **env)
     assert again.returncode == 0, again.stderr
     assert "nothing to send" in again.stderr
     assert len(server.repository(REPO).commits) == 2
-    assert TOKEN not in done.stdout + done.stderr + again.stdout + again.stderr
+    for run in (failed, done, again):
+        assert TOKEN not in run.stdout + run.stderr
+        assert "signature" not in run.stderr
     assert everything_in(folder.parent) == before
 
 
-def test_a_command_that_fails_says_a_sentence_and_the_next_goes_on(server, folder, gates):
-    env = gates | {"HF_ENDPOINT": server.url}
-    server.fail("commit", 500)
-    failed = sympatheia("publish", folder, "--repo-id", REPO, **env)
-    assert failed.returncode == 1
-    assert failed.stdout == ""
-    assert "Error: Uploading to someone/corpus failed at" in failed.stderr
-    assert "Traceback" not in failed.stderr
-
-    server.fail("commit", 403, body={"error": f"{TOKEN} may not"}, headers={"X-Key": TOKEN})
-    debug = sympatheia("--debug", "publish", folder, "--repo-id", REPO, HF_DEBUG="1", **env)
-    assert debug.returncode == 1
-    assert "Traceback" in debug.stderr
-    assert "token may not do that" in debug.stderr
-
-    done = sympatheia("publish", folder, "--repo-id", REPO, **env)
-    assert done.returncode == 0, done.stderr
-    assert server.count("put") == 3
-    assert held(server) == sent(folder)
-    for run in (failed, debug, done):
-        assert TOKEN not in run.stdout + run.stderr
-    assert TOKEN.encode() not in everything_in(folder.parent)
-
-
-def test_a_token_without_rights_is_refused(server, folder, gates):
-    env = gates | {"HF_ENDPOINT": server.url, "HF_TOKEN": READER}
-    run = sympatheia("publish", folder, "--repo-id", REPO, "--debug", **env)
+@pytest.mark.parametrize("echo", ["someone", TOKEN])
+def test_no_token_in_a_trace(env, folder, echo, tmp_path):
+    server = env.pop("hub")
+    server.fail("commit", 403, body={"error": f"{echo} may not"}, headers={"X-Key": echo})
+    run = sympatheia("--debug", "publish", folder, "--repo-id", REPO, HF_DEBUG="1", **env)
     assert run.returncode == 1
-    assert "Use a token that may write to 'someone'" in run.stderr
-    assert READER not in run.stdout + run.stderr
-    assert not server.repositories
+    assert "Traceback" in run.stderr
+    assert "token may not do that" in run.stderr
+    assert "curl -X POST" in run.stderr  # that is what HF_DEBUG has the client show
+    assert TOKEN not in run.stdout + run.stderr
+    assert TOKEN.encode() not in everything_in(tmp_path)
 
 
-def test_a_folder_that_fails_a_gate_is_not_sent(server, folder, gates):
-    (folder / "bad").touch()
-    run = sympatheia("publish", folder, "--repo-id", REPO, **gates, HF_ENDPOINT=server.url)
-    assert run.returncode == 1
-    assert "(balance), so nothing was sent. 'sympatheia check" in run.stderr
-    assert server.requests == []
-
-
-def test_the_real_gates_are_asked(server, folder, gates):
-    run = sympatheia(
-        "publish", folder, "--repo-id", REPO, **gates | {"PYTHONPATH": ""}, HF_ENDPOINT=server.url
-    )
-    assert run.returncode in (1, 2), run.stderr
+def test_the_real_gates_are_asked(env, folder):
+    server = env.pop("hub")
+    run = sympatheia("publish", folder, "--repo-id", REPO, **env | {"PYTHONPATH": ""})
+    assert run.returncode == 2, run.stderr
     assert "manifest.json" in run.stderr
-    assert server.requests == []
+    assert server.count("create") == 0
 
 
-def test_a_dry_run_shows_and_sends_nothing(server, folder, gates):
-    env = gates | {"HF_ENDPOINT": server.url, "HF_TOKEN": ""}
+def test_a_dry_run_needs_no_token_and_sends_nothing(env, folder):
+    server = env.pop("hub")
+    env["HF_TOKEN"] = ""
     run = sympatheia("publish", folder.parent, "--repo-id", REPO, "--dry-run", **env)
     assert run.returncode == 0, run.stderr
     for name, content in sent(folder).items():
@@ -497,24 +518,11 @@ def test_a_dry_run_shows_and_sends_nothing(server, folder, gates):
     assert (folder / "README.md").read_text() in run.stdout
     assert ".DS_Store" not in run.stdout
     assert "Nothing was sent" in run.stderr
-    assert server.requests == []
 
-
-def test_no_token(server, folder, gates):
-    env = gates | {"HF_ENDPOINT": server.url, "HF_TOKEN": ""}
-    run = sympatheia("publish", folder, "--repo-id", REPO, **env)
+    run = sympatheia("publish", folder.parent, "--repo-id", REPO, **env)
     assert run.returncode == 1
     assert run.stderr.startswith("Error: There is no token for the Hub. Set HF_TOKEN")
     assert server.requests == []
-
-
-def test_the_hubs_own_login_is_used(server, folder, gates, tmp_path):
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home" / "token").write_text(TOKEN)
-    env = gates | {"HF_ENDPOINT": server.url, "HF_TOKEN": ""}
-    run = sympatheia("publish", folder, "--repo-id", REPO, **env)
-    assert run.returncode == 0, run.stderr
-    assert held(server) == sent(folder)
 
 
 # Wrong usage
@@ -528,38 +536,37 @@ def test_a_malformed_repo_id_is_wrong_usage(folder, repo_id):
         Publication(folder, repo_id)
 
 
-def test_wrong_usage_has_its_own_exit_code(folder, tmp_path, gates):
+def test_wrong_usage_has_its_own_exit_code(folder, tmp_path):
     for arguments in (
         (folder, "--repo-id", "a/b/c", "--dry-run"),
         (tmp_path, "--repo-id", REPO),
         (tmp_path / "nowhere", "--repo-id", REPO),
         (folder,),
     ):
-        run = sympatheia("publish", *arguments, **gates)
+        run = sympatheia("publish", *arguments, HF_TOKEN=TOKEN)
         assert run.returncode == 2, run.stderr
         assert "Traceback" not in run.stderr
 
 
 def test_a_dataset_is_found_in_its_run_folder_and_alone(folder):
-    assert dataset_folder(folder.parent) == folder
-    assert dataset_folder(folder) == folder
+    assert find_dataset(folder.parent) == folder
+    assert find_dataset(folder) == folder
     (folder / "README.md").unlink()
     with pytest.raises(InvalidInput, match="holds no dataset"):
-        dataset_folder(folder.parent)
+        find_dataset(folder.parent)
     with pytest.raises(InvalidInput, match="holds no dataset"):
-        dataset_folder(folder / "data")
+        find_dataset(folder / "data")
 
 
 def test_a_run_at_work_is_not_published(folder):
-    from corpus.run_folder import RunFolder
-
     with RunFolder(folder.parent).locked(), pytest.raises(SympatheiaError, match="at work"):
-        dataset_folder(folder)
+        find_dataset(folder)
 
 
 def test_a_file_that_cannot_be_read_is_told_as_such(hub, folder, monkeypatch):
     def fail(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied", "train.parquet")
+        error = RuntimeError("Error while uploading 'train.parquet' to the Hub.")
+        raise error from PermissionError(13, "Permission denied", "train.parquet")
 
     monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", fail)
     with pytest.raises(PermissionError):
