@@ -60,15 +60,18 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# What the benchmarks are compared with.
+# What the benchmarks are compared with. distilabel stands apart: curator's litellm pins an older
+# openai, with which distilabel takes several times as much CPU. It needs requests without saying so.
 PEERS := .venv-peers
 peers: $(PEERS)/.ready
 
 $(PEERS)/.ready:
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check \
-	  bespokelabs-curator==0.1.31 'distilabel[openai]==1.5.3' semhash==0.5.0 faiss-cpu==1.15.1
+	  bespokelabs-curator==0.1.31 semhash==0.5.0 faiss-cpu==1.15.1
+	$(PYTHON) -m venv $(PEERS)/distilabel
+	$(PEERS)/distilabel/bin/pip install --quiet --disable-pip-version-check \
+	  'distilabel[openai]==1.5.3' openai==3.52.0 requests
 	@touch $@
 
 bench: $(READY) peers

@@ -1,7 +1,7 @@
 """What one request costs the client, and whether it keeps a server full.
 
 Ours, the plain openai client, bare aiohttp and two peers (bespokelabs-curator and distilabel, in
-an environment of their own), each against a local server in a process of its own: first one that
+environments of their own), each against a local server in a process of its own: first one that
 answers at once (CPU per request), then one that takes a second, with 64, 256 and 1,024 requests in
 flight (requests per second over the ideal). Run it on a quiet machine, about six minutes:
 
@@ -159,7 +159,7 @@ def main() -> None:
         f"Python {platform.python_version()}",
         "load_before": round(os.getloadavg()[0], 1),
         "versions": {name: version(name) for name in ("openai", "aiohttp", "tenacity")},
-        "peers": peers.ask("versions") if peers.INSTALLED else peers.MISSING,
+        "peers": peers.versions(PEERS),
         "prompt_chars": len(PROMPT),
         "instant_server": {},
         **{title: {} for title in slow},

@@ -183,7 +183,7 @@ def main() -> None:
         "cores": os.cpu_count(),
         "load_before": round(load, 1),
         "search": searches,
-        "peers": peers.ask("versions") if peers.INSTALLED else peers.MISSING,
+        "peers": peers.versions(PEERS),
         "growth_exponents": exponents(searches),
         "embedding": embedding(),
     }

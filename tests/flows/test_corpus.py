@@ -175,8 +175,15 @@ def test_the_card_passes_the_hubs_own_reading(demo_run):
         "default",
         "emotional",
         "neutral",
+        "text",
     ]
     assert str(run.root) not in card.content
+
+
+def test_the_demo_passes_every_gate(demo_run):
+    run, _ = demo_run
+    done = sympatheia("check", run.root)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # Kills
