@@ -7,10 +7,14 @@ what is found is reported and left in place.
 
 from collections import Counter
 from collections.abc import Iterator
+from hashlib import sha256
 from itertools import combinations, groupby, islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from corpus.embedding_process import EmbeddingProcess
@@ -20,6 +24,7 @@ from corpus.tables import Row, read_rows, write_table
 from schemas.slots import NEUTRAL
 from schemas.tables import SIMILARITIES
 
+_MADE_FROM = "made_from"
 EMBED_AT_ONCE = 256
 """Responses: enough for full batches, few enough to stay small in memory."""
 
@@ -27,13 +32,28 @@ EMBED_AT_ONCE = 256
 def compare_responses(run: RunFolder, store: Store, embedder: EmbeddingProcess) -> None:
     """Puts on file how alike the responses to each neutral query are, for every two anchors.
 
-    The measure is the cosine of their embeddings by the model that compares queries.
+    The measure is the cosine of their embeddings by the model that compares queries. Nothing is
+    done where the table on file was made from the same responses.
 
     Raises:
         SympatheiaError: the embedding process died, or the table of responses is damaged.
         OSError: the disk is full or fails.
     """
-    write_table(run.similarities, SIMILARITIES, _similarities(run, store, embedder))
+    made_from = f"{sha256(run.responses.read_bytes()).hexdigest()} {embedder.model}"
+    if _made_from(run.similarities) == made_from:
+        return
+    schema = SIMILARITIES.with_metadata({_MADE_FROM: made_from})
+    write_table(run.similarities, schema, _similarities(run, store, embedder))
+
+
+def _made_from(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except pa.ArrowInvalid:  # damaged, so made anew
+        return None
+    return str(metadata.get(_MADE_FROM.encode(), b"").decode())
 
 
 def near_twins(run: RunFolder, threshold: float) -> dict[str, Any] | None:
