@@ -16,8 +16,7 @@ from corpus.clips import (
     MARGIN_SECONDS,
     ClipMeasures,
     clip_problem,
-    integrated_loudness,
-    measure,
+    measure_finished,
 )
 from corpus.dataset_folder import DatasetFolder
 from corpus.errors import SympatheiaError
@@ -42,13 +41,12 @@ AHEAD = 2
 
 @dataclass(frozen=True, slots=True)
 class _Clip:
-    """One clip of a row; loudness in LUFS by ITU-R BS.1770, digest the SHA-256 of its bytes."""
+    """One clip of a row; the digest is the SHA-256 of its bytes."""
 
     row_id: str
     role: str
     digest: str
     measures: ClipMeasures
-    loudness: float
 
 
 def check_clips(dataset: DatasetFolder, gates: Gates) -> None:
@@ -77,9 +75,9 @@ def check_clips(dataset: DatasetFolder, gates: Gates) -> None:
             gates.offend("clip_seconds", f"{name}: {measures.seconds:.2f} s, not {said:.2f}")
         target = _loudness_of(dataset, slot, clip.role)
         held_back = measures.peak >= HIGHEST_PEAK - PEAK_TOLERANCE
-        too_soft = clip.loudness < target - LOUDNESS_TOLERANCE and not held_back
-        if too_soft or clip.loudness > target + LOUDNESS_TOLERANCE:
-            gates.offend("clip_loudness", f"{name}: {clip.loudness:.1f} LUFS, not {target:.1f}")
+        too_soft = measures.loudness < target - LOUDNESS_TOLERANCE and not held_back
+        if too_soft or measures.loudness > target + LOUDNESS_TOLERANCE:
+            gates.offend("clip_loudness", f"{name}: {measures.loudness:.1f} LUFS, not {target:.1f}")
         silence = max(measures.leading_silence, measures.trailing_silence)
         if silence > MARGIN_SECONDS + ENDS_TOLERANCE:
             gates.offend("clip_ends", f"{name}: {silence:.2f} s of silence")
@@ -135,13 +133,13 @@ def _measured(path: Path, group: int) -> list[_Clip]:
     with pq.ParquetFile(path) as file:
         rows = file.read_row_group(group, columns=columns).to_pylist()
     # The responses to one neutral query share its clip.
-    known: dict[str, tuple[ClipMeasures, float]] = {}
+    known: dict[str, ClipMeasures] = {}
     clips = []
     for row in rows:
         for role in (QUERY, RESPONSE):
             data = (row[f"{role}_audio"] or {}).get("bytes") or b""
             digest = sha256(data).hexdigest()
             if digest not in known:
-                known[digest] = measure(data), integrated_loudness(data)
-            clips.append(_Clip(row["id"], role, digest, *known[digest]))
+                known[digest] = measure_finished(data)
+            clips.append(_Clip(row["id"], role, digest, known[digest]))
     return clips

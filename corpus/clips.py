@@ -5,9 +5,10 @@ without decoding a clip again, and every voice, builtin or served, is judged ali
 
 A finished clip has its silent ends cut to a set margin and is brought to the loudness of its style.
 That loudness follows from the slot's point of the valence-arousal plane alone: not from the clip,
-since a model's level wanders from clip to clip and one level for all would make a whisper of sorrow
-as loud as a shout of joy; and not from the other clips, since then a new emotion would change what
-is on file. (`corpus.speech` says which loudness; `benchmarks/voice.py` what is left of the styles.)
+since a model's level may wander from clip to clip and one level for all would make a whisper of
+sorrow as loud as a shout of joy; and not from the other clips, since then a new emotion would
+change what is on file. (`corpus.voice.style_loudness` says which; `benchmarks/speech_run.py` how
+much of the styles is left.)
 """
 
 import io
@@ -216,15 +217,17 @@ def finish_samples(
     )
 
 
-def integrated_loudness(data: bytes) -> float:
-    """The loudness of a clip by ITU-R BS.1770, LUFS; `FLOOR_DBFS` if it has none."""
+def measure_finished(data: bytes) -> ClipMeasures:
+    """Decodes and measures a clip that is finished already, its loudness included."""
     try:
         samples, rate = decode(data)
-    except Undecodable:
-        return FLOOR_DBFS
-    if len(samples) == 0 or not np.isfinite(samples).all():
-        return FLOOR_DBFS
-    return max(_loudness(samples.mean(axis=1, dtype=np.float64), rate), FLOOR_DBFS)
+    except Undecodable as error:
+        return ClipMeasures(problem=str(error))
+    measures = _measured(samples, rate)
+    if measures.seconds == 0.0 or not measures.finite:
+        return measures
+    loudness = max(_loudness(samples.mean(axis=1, dtype=np.float64), rate), FLOOR_DBFS)
+    return replace(measures, finished_seconds=measures.seconds, loudness=loudness)
 
 
 def _loudness(sound: NDArray[np.float64], rate: int) -> float:

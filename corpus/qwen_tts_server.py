@@ -17,7 +17,6 @@ import multiprocessing
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -37,6 +36,7 @@ from starlette.routing import Route
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.qwen_line import Device, Ending, Gone, Line
 from corpus.qwen_voice import Facts, Spoken, Utterance
+from corpus.speech_http import error_response, first_problem, health, listen, read_body
 
 OWN_PYTHON = Path(".venv-qwen-tts/bin/python")
 """Where `make setup-qwen-tts` puts the interpreter that has the package."""
@@ -157,13 +157,7 @@ def serve(model: str, devices: Sequence[str], host: str, port: int, batch: int, 
         SympatheiaError: A process died while it loaded the model.
     """
     name = name or (Path(model).resolve().name if Path(model).is_dir() else model)
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        raise InvalidInput(
-            f"Cannot listen on {host} port {port}: {error}. Choose another with --port."
-        ) from error
+    listener = listen(host, port)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))  # uvicorn calls it too, when it has ended
     try:
@@ -197,14 +191,15 @@ def application(devices: Sequence[Device], known: Facts, name: str, batch: int) 
             task.cancel()
 
     async def speech(request: Request) -> Response:
-        order = _read(SpeechRequest, await _body(request)).utterance(known, name)
+        body = await read_body(request, MAX_BODY_BYTES)
+        order = _read(SpeechRequest, body).utterance(known, name)
         (made,) = await line.speak([order], together=False, gone=request.is_disconnected)
         if made.clip is None:
-            return _error(BAD_CLIP, f"{made.why} Ask with another seed.", code=made.problem)
+            return error_response(BAD_CLIP, f"{made.why} Ask with another seed.", code=made.problem)
         return Response(made.clip, media_type=f"audio/{order.container}")
 
     async def speech_batch(request: Request) -> Response:
-        asked = _read(BatchRequest, await _body(request))
+        asked = _read(BatchRequest, await read_body(request, MAX_BODY_BYTES))
         orders = []
         for index, item in enumerate(asked.items):
             try:
@@ -224,7 +219,7 @@ def application(devices: Sequence[Device], known: Facts, name: str, batch: int) 
         Route("/v1/audio/speech", speech, methods=["POST"]),
         Route("/v1/audio/speech/batch", speech_batch, methods=["POST"]),
         Route("/v1/models", models),
-        Route("/health", _health),
+        Route("/health", health),
     ]
     failures = (HTTPException, _Refused, Gone, Ending, SympatheiaError, BrokenProcessPool)
     handlers: dict[Any, Any] = dict.fromkeys(failures, _failed)
@@ -257,48 +252,24 @@ def _read(kind: type[Body], body: bytes | dict[str, Any]) -> Body:
             return kind.model_validate_json(body)
         return kind.model_validate(body)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        field = ".".join(map(str, problem["loc"])) or None
-        why = problem["msg"]
-        if problem["type"] == "extra_forbidden":
-            why = f"this field is unknown; allowed are {', '.join(kind.model_fields)}"
-        raise _Refused(field, why) from None
-
-
-async def _body(request: Request) -> bytes:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise HTTPException(413, f"The body is larger than {MAX_BODY_BYTES} bytes.")
-    return body
-
-
-async def _health(_: Request) -> Response:
-    return JSONResponse({"status": "ok"})
+        raise _Refused(*first_problem(error, kind)) from None
 
 
 async def _failed(_: Request, error: Exception) -> Response:
     match error:
         case _Refused():
-            return _error(400, str(error), field=error.field)
+            return error_response(400, str(error), field=error.field)
         case HTTPException():
-            return _error(error.status_code, error.detail)
+            return error_response(error.status_code, error.detail)
         case Gone():
             return Response(status_code=499)  # nobody reads it
         case Ending():
-            return _error(503, "The server is ending; ask another, or again when it is back.")
+            return error_response(
+                503, "The server is ending; ask another, or again when it is back."
+            )
         case BrokenProcessPool():
-            return _error(503, "A speaking process died and is being replaced; ask again.")
-    return _error(500, str(error))
-
-
-def _error(
-    status: int, message: str, *, field: str | None = None, code: str | None = None
-) -> Response:
-    kind = "invalid_request_error" if 400 <= status < 500 else "server_error"
-    error = {"message": message, "type": kind, "param": field, "code": code}
-    return JSONResponse({"error": error}, status_code=status)
+            return error_response(503, "A speaking process died and is being replaced; ask again.")
+    return error_response(500, str(error))
 
 
 def launch(python: Path | None, **settings: object) -> NoReturn:

@@ -32,8 +32,8 @@ from schemas.tables import CLIPS, SOUND
 
 STAGE = "speech"
 MAX_WORD_ERROR_RATE = 0.25
-"""Every style of the builtin voice stays below (benchmarks/voice.json); one word in four is where a
-listener loses the sentence."""
+"""What 95 % of the builtin voice's clips stay well below, whatever the style (measured by
+`benchmarks/speech_run.py`); one word in four is where a listener loses the sentence."""
 MISHEARD = "misheard"
 QUERY, RESPONSE = "query", "response"
 

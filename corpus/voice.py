@@ -70,8 +70,7 @@ class Speaker:
 SPEAKERS: Mapping[str, Speaker] = MappingProxyType(
     {
         "wren": Speaker(semitones=0.0, formants=1.0),
-        # A fifth lower with a vocal tract a ninth longer: plainly another person, and still heard
-        # without error by the recogniser (benchmarks/voice.json).
+        # A fifth lower with a vocal tract a ninth longer: plainly another person.
         "heron": Speaker(semitones=-7.0, formants=0.9),
     }
 )
@@ -105,8 +104,8 @@ def delivery(valence: float, arousal: float) -> Delivery:
     everywhere: aroused speech is faster, higher, wider in pitch, brighter, louder and pressed; low
     arousal is its mirror image, and breathy. Valence moves pitch and its range, so that of two
     equally aroused points the pleasant one lies higher, and makes displeasure harder and a little
-    louder. The sizes are tuned on `benchmarks/voice.py` so that arousal can be read from every
-    feature across different sentences while a speech recogniser still hears each word.
+    louder. The sizes are tuned so that arousal can be read from every feature across different
+    sentences while a speech recogniser still hears the words (`benchmarks/speech_run.py`).
 
     Args:
         valence: -1 (unpleasant) to 1 (pleasant).

@@ -7,7 +7,6 @@ makes it.
 """
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager
@@ -22,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from corpus.clips import encode_flac, encode_wav
-from corpus.errors import InvalidInput
+from corpus.speech_http import error_response, first_problem, health, listen, read_body
 from corpus.voice import MODEL_NAME, SPEAKERS, Unspeakable, text_problem
 from corpus.voice_processes import spoken, voice_processes
 
@@ -79,14 +78,7 @@ def serve(host: str = "127.0.0.1", port: int = 8092, workers: int = 1) -> None:
     Raises:
         InvalidInput: If the address cannot be listened on.
     """
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        raise InvalidInput(
-            f"Cannot listen on {host} port {port}: {error}. Choose another with --port."
-        ) from error
-    with listener:
+    with listen(host, port) as listener:
         config = uvicorn.Config(application(workers), access_log=False)
         uvicorn.Server(config).run(sockets=[listener])
 
@@ -103,9 +95,9 @@ def application(workers: int) -> Starlette:
 
     async def speech(request: Request) -> Response:
         try:
-            order = SpeechRequest.model_validate_json(await _body(request))
+            order = SpeechRequest.model_validate_json(await read_body(request, MAX_BODY_BYTES))
         except ValidationError as error:
-            return _refused(*_first_problem(error))
+            return _refused(*first_problem(error, SpeechRequest))
         problem = order.problem()
         if problem:
             return _refused(*problem)
@@ -114,13 +106,13 @@ def application(workers: int) -> Starlette:
         except Unspeakable as error:
             return _refused("input", str(error))
         except BrokenProcessPool:
-            return _error(503, "A speaking process died and is being replaced; ask again.")
+            return error_response(503, "A speaking process died and is being replaced; ask again.")
         return Response(clip, media_type=f"audio/{order.response_format}")
 
     routes = [
         Route("/v1/audio/speech", speech, methods=["POST"]),
         Route("/v1/models", _models),
-        Route("/health", _health),
+        Route("/health", health),
     ]
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _failed})
 
@@ -156,43 +148,15 @@ def _speak(order: SpeechRequest) -> bytes:
     return encode_flac(samples) if order.response_format == "flac" else encode_wav(samples)
 
 
-async def _body(request: Request) -> bytes:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise HTTPException(413, f"The body is larger than {MAX_BODY_BYTES} bytes.")
-    return body
-
-
-def _first_problem(error: ValidationError) -> tuple[str | None, str]:
-    """The first field of a refused body and what is wrong with it."""
-    problem = error.errors(include_url=False)[0]
-    field = str(problem["loc"][0]) if problem["loc"] else None
-    if problem["type"] == "extra_forbidden":
-        return field, f"this field is unknown; allowed are {', '.join(SpeechRequest.model_fields)}"
-    return field, problem["msg"]
-
-
 async def _models(_: Request) -> Response:
     model = {"id": MODEL_NAME, "object": "model", "owned_by": "sympatheia"}
     return JSONResponse({"object": "list", "data": [{**model, "voices": list(SPEAKERS)}]})
 
 
-async def _health(_: Request) -> Response:
-    return JSONResponse({"status": "ok"})
-
-
 async def _failed(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _error(error.status_code, error.detail)
+    return error_response(error.status_code, error.detail)
 
 
 def _refused(field: str | None, why: str) -> Response:
-    return _error(400, f"{field}: {why}" if field else why, field)
-
-
-def _error(status: int, message: str, field: str | None = None) -> Response:
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    error = {"message": message, "type": kind, "param": field, "code": None}
-    return JSONResponse({"error": error}, status_code=status)
+    return error_response(400, f"{field}: {why}" if field else why, field=field)
