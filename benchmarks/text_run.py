@@ -179,6 +179,8 @@ def interrupt(folder: Path, times: int) -> float:
 
 def main() -> None:
     """Runs all, prints and writes down the figures."""
+    # Started in the background by a shell, this process ignores Ctrl-C, and so would its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -8,9 +8,7 @@ import shutil
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -21,7 +19,8 @@ from corpus.progress import Progress
 from corpus.prompts import Prompts
 from corpus.run_folder import RunFolder
 from corpus.speech import QUERY, RESPONSE
-from corpus.store import Store, write_whole
+from corpus.stamps import Stamp
+from corpus.store import Store
 from corpus.tables import Row, read_rows
 from schemas.recipe import Recipe
 from schemas.slots import SPLITS, SUBSETS, TEXT, PairSlot
@@ -57,8 +56,8 @@ def write_corpus(
     """
     plan = Plan(recipe, prompts)
     made_from = _inputs(run, recipe, prompts, tts_model)
-    stamp = run.root / "tables" / "corpus.json"
-    if stamp.exists() and _untouched(run.corpus, made_from, orjson.loads(stamp.read_bytes())):
+    stamp = Stamp(run.root / "tables" / "corpus.json", run.corpus)
+    if stamp.holds(made_from):
         for pair in plan.pairs():
             progress.filled(STAGE, pair.cell)
         return
@@ -69,28 +68,12 @@ def write_corpus(
         write_card(fresh, recipe, prompts, plan, tts_model, facts)
         rows = {path: count for fact in facts for path, count in fact.files.items()}
         describe(fresh, recipe, prompts, tuple(plan.anchors), rows)
-        stamp.unlink(missing_ok=True)
+        stamp.drop()
         _take_place(fresh, run.corpus)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
-    files = [path for path in run.corpus.rglob("*") if path.is_file()]
-    seen = {str(path.relative_to(run.corpus)): _look(path) for path in files}
-    write_whole(stamp, orjson.dumps({"made_from": made_from, "files": seen}))
-
-
-def _untouched(corpus: Path, made_from: str, stamp: dict[str, Any]) -> bool:
-    """Whether the corpus was made from this, and every file of it is as it was written."""
-    return stamp["made_from"] == made_from and all(
-        (corpus / name).is_file() and _look(corpus / name) == look
-        for name, look in stamp["files"].items()
-    )
-
-
-def _look(path: Path) -> list[int]:
-    """What changes when a file does, without reading it: size and time of change."""
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
+    stamp.put(made_from, (path for path in run.corpus.rglob("*") if path.is_file()))
 
 
 def _inputs(run: RunFolder, recipe: Recipe, prompts: Prompts, tts_model: str) -> str:

@@ -11,8 +11,9 @@ from corpus.progress import Progress
 from corpus.prompts import Prompts
 from corpus.queries import Decision, Decisions, accepted_text
 from corpus.run_folder import RunFolder
+from corpus.stamps import Stamp, code_digest
 from corpus.store import Store
-from corpus.tables import Row, replace_rejects, write_table
+from corpus.tables import Row, read_rows, replace_rejects, write_table
 from corpus.writing import Writing, Written
 from schemas.recipe import Recipe
 from schemas.slots import QuerySlot
@@ -34,11 +35,20 @@ async def write_texts(
 ) -> None:
     """Writes every query, and every response if asked to, and puts them on file in slot order.
 
+    Nothing is done, nor judged again, where every table is as it was when all was written from the
+    same recipe and prompts by the same code.
+
     Raises:
         SympatheiaError: slots ran out of attempts, or the servers failed for too long. The rejects
             so far are on file then, and nothing that was answered is lost.
     """
     plan = Plan(recipe, prompts)
+    stages = (QUERY_STAGE, RESPONSE_STAGE) if with_responses else (QUERY_STAGE,)
+    stamp, made_from = Stamp(run.root / "tables" / "texts.json", run.root), _inputs(recipe, prompts)
+    if run.rejects.is_file() and stamp.holds(made_from):
+        _count(run, plan, progress, stages)
+        return
+    stamp.drop()
     decisions = Decisions(run.decisions)
     try:
         writing = Writing(
@@ -55,7 +65,6 @@ async def write_texts(
         try:
             written = await writing.run()
         finally:
-            stages = (QUERY_STAGE, RESPONSE_STAGE) if with_responses else (QUERY_STAGE,)
             rows = _reject_rows(plan, decisions, store, writing.written)
             replace_rejects(run.rejects, stages, rows)
         write_table(run.queries, QUERIES, _query_rows(plan, decisions, store))
@@ -64,6 +73,35 @@ async def write_texts(
             await asyncio.to_thread(compare_responses, run, store, embedder)
     finally:
         decisions.close()
+    if with_responses:
+        # The rejects are not among them: other stages write theirs into the same table.
+        tables = (run.decisions, run.queries, run.responses, run.similarities)
+        stamp.put(made_from, tables)
+
+
+def _inputs(recipe: Recipe, prompts: Prompts) -> str:
+    """What the texts follow from, beside the answers."""
+    servers = {"endpoints", "vllm", "gpus", "api_key_env", "concurrency"}
+    servers |= {"timeout_seconds", "patience_seconds"}
+    shaping = recipe.model_dump_json(
+        include={"seed", "anchors", "emotional", "neutral", "split", "llm", "dedup"},
+        exclude={"llm": servers},
+    )
+    return f"{shaping} {prompts.digest} {code_digest()}"
+
+
+def _count(run: RunFolder, plan: Plan, progress: Progress, stages: tuple[str, ...]) -> None:
+    """Shows the stages as they were left: every slot full, and what was refused on the way."""
+    cells = {
+        QUERY_STAGE: {slot.id: slot.cell for slot in plan.queries()},
+        RESPONSE_STAGE: {pair.id: pair.cell for pair in plan.pairs()},
+    }
+    for stage in stages:
+        for cell in cells[stage].values():
+            progress.filled(stage, cell)
+    for row in read_rows(run.rejects):
+        if row["stage"] in stages:
+            progress.refused(row["stage"], cells[row["stage"]][row["slot"]], row["reason"])
 
 
 def _query_rows(plan: Plan, decisions: Decisions, store: Store) -> Iterator[Row]:
