@@ -12,11 +12,13 @@
 Run it on a quiet machine with 25 GB of disk to spare; the servers share its cores. About half an
 hour on two.
 
-    .venv/bin/python -m benchmarks.speech_run
+    .venv/bin/python -m benchmarks.speech_run [--keep FOLDER]
 
-The figures go to `speech_run.json` beside this file.
+With `--keep` the served run is left in a folder, for `benchmarks.dataset_run`. The figures go to
+`speech_run.json` beside this file.
 """
 
+import argparse
 import asyncio
 import itertools
 import json
@@ -239,8 +241,11 @@ def client(speech: SpeechServerProcess) -> dict[str, float]:
     }
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Measures all, prints and writes the figures."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--keep", type=Path, help="leave the full served run in this folder")
+    keep: Path | None = parser.parse_args(arguments).keep
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name, SpeechServerProcess() as speech:
         folder = Path(name)
@@ -252,7 +257,7 @@ def main() -> None:
             "client": client(speech),
             "served": {
                 "tenth": served(folder / "tenth", speech, *TENTH),
-                "full": served(folder / "full", speech),
+                "full": served(keep or folder / "full", speech),
             },
         }
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
@@ -260,4 +265,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    serve() if sys.argv[1:] == ["serve"] else main()
+    serve() if sys.argv[1:] == ["serve"] else main(sys.argv[1:])
