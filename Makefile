@@ -3,11 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup setup-qwen-tts peers corpus test test-vllm test-qwen-tts lint bench clean
+.PHONY: setup setup-qwen-tts peers corpus report test test-vllm test-qwen-tts lint bench clean
 
 corpus: $(READY)
 	$(BIN)/sympatheia build demo
 	$(BIN)/sympatheia status runs/demo
+
+report: corpus
+	$(BIN)/sympatheia report runs/demo
 
 setup: $(READY)
 

@@ -75,6 +75,7 @@ def write_card(
         hours=sum(fact.seconds for fact in spoken) / 3600,
         queries=plan.query_count,
         counts=_counts(plan),
+        imported=plan.layout is not None,
         bibtex_key=re.sub(r"[^a-z0-9]", "", recipe.name.lower()),
     )
     text = f"---\n{metadata.to_yaml()}\n---\n\n{body.strip()}\n"

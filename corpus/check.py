@@ -10,9 +10,8 @@ from pathlib import Path
 from corpus.check_audio import check_clips
 from corpus.check_files import check_card, check_files, check_parquet
 from corpus.check_texts import check_light_config, check_queries_apart, check_rows, check_texts
-from corpus.dataset_folder import DatasetFolder
+from corpus.dataset_folder import DatasetFolder, dataset_root
 from corpus.gates import Gate, Gates
-from corpus.run_folder import RunFolder
 
 
 def check_folder(folder: Path) -> list[Gate]:
@@ -23,8 +22,7 @@ def check_folder(folder: Path) -> list[Gate]:
             queries cannot be loaded.
         SympatheiaError: a process that embeds or measures died.
     """
-    corpus = RunFolder(folder).corpus
-    dataset = DatasetFolder(corpus if corpus.is_dir() else folder)
+    dataset = DatasetFolder(dataset_root(folder))
     gates = Gates()
     check_files(dataset, gates)
     check_card(dataset, gates)

@@ -82,6 +82,7 @@ class ClipMeasures:
 
     Attributes:
         problem: Why the bytes could not be decoded; None if they could. All else is 0 then.
+        refusal: What the server that made it called it instead of sending it.
         sample_rate: Hz.
         channels: Number of channels.
         seconds: Duration.
@@ -101,6 +102,7 @@ class ClipMeasures:
     """
 
     problem: str | None = None
+    refusal: str | None = None
     sample_rate: int = 0
     channels: int = 0
     seconds: float = 0.0
@@ -132,6 +134,24 @@ def encode_flac(samples: Samples) -> bytes:
 def encode_wav(samples: Samples) -> bytes:
     """Mono samples (samples,) within -1 and 1 as 24 kHz 16-bit WAV."""
     return _encoded(samples, "WAV")
+
+
+def recode(data: bytes, container: str) -> tuple[bytes, int, int, int]:
+    """A 16-bit clip in another container ("FLAC", "WAV"), sample for sample the same.
+
+    Returns:
+        The new bytes, the number of frames, the rate in Hz and the number of channels.
+
+    Raises:
+        Undecodable: If the bytes are no sound file.
+    """
+    try:
+        steps, rate = soundfile.read(io.BytesIO(data), dtype="int16", always_2d=True)
+    except (soundfile.LibsndfileError, TypeError) as error:
+        raise Undecodable(f"The clip cannot be decoded: {error}") from error
+    file = io.BytesIO()
+    soundfile.write(file, steps, rate, format=container, subtype="PCM_16")
+    return file.getvalue(), len(steps), int(rate), steps.shape[1]
 
 
 def _encoded(samples: Samples, container: str) -> bytes:
@@ -282,8 +302,8 @@ def _decibels(power: float) -> float:
 def clip_problem(measures: ClipMeasures, words: int) -> str | None:
     """The name of the first rule a clip of a text with so many words breaks; None if it is good.
 
-    Rules, in this order: undecodable, wrong_rate, not_mono, not_finite, empty, silent, clipped,
-    noise, too_slow, long_gap, mostly_silent, too_fast, cut_off.
+    Rules, in this order: what the server called it, undecodable, wrong_rate, not_mono, not_finite,
+    empty, silent, clipped, noise, too_slow, long_gap, mostly_silent, too_fast, cut_off.
     """
     seconds = measures.speech_seconds
     rules = (
@@ -293,7 +313,8 @@ def clip_problem(measures: ClipMeasures, words: int) -> str | None:
         ("too_fast", seconds < MIN_SECONDS_PER_WORD * words),
         ("cut_off", measures.tail > MAX_TAIL_DB),
     )
-    return _sound_problem(measures) or next((name for name, broken in rules if broken), None)
+    first = measures.refusal or _sound_problem(measures)
+    return first or next((name for name, broken in rules if broken), None)
 
 
 def _sound_problem(measures: ClipMeasures) -> str | None:

@@ -9,10 +9,17 @@ import pyarrow.parquet as pq
 
 from corpus.manifest import read_manifest
 from corpus.plan import Plan
+from corpus.run_folder import RunFolder
 from schemas.slots import SUBSETS
 from schemas.tables import TEXT_ROWS
 
 Row = dict[str, Any]
+
+
+def dataset_root(folder: Path) -> Path:
+    """The dataset folder of a run folder; any other folder is taken to be one itself."""
+    corpus = RunFolder(folder).corpus
+    return corpus if corpus.is_dir() else folder
 
 
 class DatasetFolder:
@@ -30,7 +37,7 @@ class DatasetFolder:
         self.root = root
         self.manifest = read_manifest(root)
         self.prompts = self.manifest.prompts
-        self.plan = Plan(self.manifest.recipe, self.prompts)
+        self.plan = Plan(self.manifest.recipe, self.prompts, self.manifest.layout)
         self.slots = {pair.id: pair for pair in self.plan.pairs()}
         self.readable: list[Path] = []
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from corpus.errors import InvalidInput
+from corpus.plan import Plan
 from corpus.prompts import Prompts, explain
 from schemas.prompts import AnchorFile, RuleFile, TopicFile
 from schemas.recipe import Dedup, Emotional, Neutral, Recipe, Speech, Split
@@ -41,7 +42,10 @@ class Voice(_Part):
 
 
 class Manifest(_Part):
-    """What `check` needs to know of a dataset, and nothing of where it was made."""
+    """What `check` needs to know of a dataset, and nothing of where it was made.
+
+    `layout`, of a corpus that was imported, has its slots by cell (see `corpus.plan.LAYOUT`).
+    """
 
     format: Literal[1] = 1
     name: str
@@ -56,6 +60,7 @@ class Manifest(_Part):
     anchor_file: AnchorFile
     topic_file: TopicFile
     rules: RuleFile
+    layout: dict[str, Annotated[str, Field(pattern=r"^[te-]*$")]] | None = None
     files: dict[str, FileFacts]
 
     @property
@@ -79,7 +84,7 @@ class Manifest(_Part):
 
 
 def describe(
-    folder: Path, recipe: Recipe, prompts: Prompts, anchors: tuple[str, ...], rows: dict[Path, int]
+    folder: Path, recipe: Recipe, prompts: Prompts, plan: Plan, rows: dict[Path, int]
 ) -> None:
     """Writes the manifest of a dataset folder whose other files are complete.
 
@@ -87,7 +92,7 @@ def describe(
         folder: the dataset folder.
         recipe: what it was made from.
         prompts: the prompts folder of the recipe.
-        anchors: names of the anchors of the plan, in order.
+        plan: the slots that were filled.
         rows: the number of rows of each Parquet file.
 
     Raises:
@@ -97,7 +102,7 @@ def describe(
     manifest = Manifest(
         name=recipe.name,
         seed=recipe.seed,
-        anchors=anchors,
+        anchors=tuple(plan.anchors),
         emotional=recipe.emotional,
         neutral=recipe.neutral,
         split=recipe.split,
@@ -111,6 +116,7 @@ def describe(
         anchor_file=prompts.anchor_file,
         topic_file=prompts.topic_file,
         rules=prompts.rules,
+        layout=dict(plan.layout) if plan.layout is not None else None,
         files={
             path.relative_to(folder).as_posix(): facts_of(path, rows.get(path))
             for path in sorted(folder.rglob("*"))

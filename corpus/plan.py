@@ -6,7 +6,7 @@ its split, topic and seed when the corpus grows, an anchor is added or the order
 
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from corpus.errors import InvalidInput
@@ -33,15 +33,28 @@ def _shuffled(size: int, *parts: object) -> tuple[int, ...]:
     return tuple(order)
 
 
+LAYOUT: Mapping[str, Split] = {"t": "train", "e": "eval"}
+"""Letters of a layout, in which a corpus made elsewhere tells its slots: one for each number of a
+cell, '-' where there is no such query."""
+
+
 class Plan:
     """The slots of a recipe over a prompts folder.
+
+    Args:
+        recipe: says how many slots there are, and draws their splits, topics and seeds.
+        prompts: has the anchors and topics.
+        layout: of a corpus that was not made from a plan, its slots by cell.
 
     Raises:
         InvalidInput: the recipe names an anchor that the prompts folder does not have.
     """
 
-    def __init__(self, recipe: Recipe, prompts: Prompts) -> None:
+    def __init__(
+        self, recipe: Recipe, prompts: Prompts, layout: Mapping[str, str] | None = None
+    ) -> None:
         self._recipe = recipe
+        self.layout = layout
         self._topics: Sequence[str] = prompts.topics
         by_name = {anchor.name: anchor for anchor in prompts.anchors}
         wanted = by_name if recipe.anchors == "all" else dict.fromkeys(recipe.anchors)
@@ -56,22 +69,30 @@ class Plan:
     @property
     def query_count(self) -> int:
         """Number of query slots."""
-        recipe = self._recipe
-        return recipe.emotional.pairs_per_anchor * len(self.anchors) + recipe.neutral.queries
+        return sum(1 for _ in self.queries())
 
     @property
     def pair_count(self) -> int:
         """Number of pair slots, the rows of the corpus."""
-        recipe = self._recipe
-        return (recipe.emotional.pairs_per_anchor + recipe.neutral.queries) * len(self.anchors)
+        return sum(1 for _ in self.pairs())
 
     def queries(self) -> Iterator[QuerySlot]:
         """Every query slot, in slot order: the emotional subset anchor by anchor, then neutral."""
         for anchor in self.anchors:
-            for number in range(self._recipe.emotional.pairs_per_anchor):
-                yield self._query(f"{EMOTIONAL}-{anchor}", anchor, number)
-        for number in range(self._recipe.neutral.queries):
-            yield self._query(NEUTRAL, None, number)
+            count = self._recipe.emotional.pairs_per_anchor
+            yield from self._cell(f"{EMOTIONAL}-{anchor}", anchor, count)
+        yield from self._cell(NEUTRAL, None, self._recipe.neutral.queries)
+
+    def _cell(self, cell: str, anchor: str | None, count: int) -> Iterator[QuerySlot]:
+        subset = NEUTRAL if anchor is None else EMOTIONAL
+        splits: Iterator[Split | None] = (
+            (self._split(cell, number) for number in range(count))
+            if self.layout is None
+            else (LAYOUT.get(letter) for letter in self.layout.get(cell, ""))
+        )
+        for number, split in enumerate(splits):
+            if split:
+                yield QuerySlot(f"{cell}-{number:05d}", subset, anchor, number, split)
 
     def pairs_of(self, query: QuerySlot) -> Iterator[PairSlot]:
         """The pair slots that share a query: one in the emotional subset, else one per anchor."""
@@ -97,9 +118,7 @@ class Plan:
         """The sampling seed of one attempt at one slot."""
         return derive(self._recipe.seed, stage, slot_id, attempt)
 
-    def _query(self, cell: str, anchor: str | None, number: int) -> QuerySlot:
+    def _split(self, cell: str, number: int) -> Split:
         block, index = divmod(number, BLOCK)
         order = _shuffled(BLOCK, self._recipe.seed, "split", cell, block)
-        split: Split = "eval" if index in order[: self._recipe.split.eval_per_block] else "train"
-        subset = NEUTRAL if anchor is None else EMOTIONAL
-        return QuerySlot(f"{cell}-{number:05d}", subset, anchor, number, split)
+        return "eval" if index in order[: self._recipe.split.eval_per_block] else "train"

@@ -5,9 +5,12 @@ the tables, the store and the prompts alone, so the same corpus gives the same b
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -41,6 +44,27 @@ COMPRESSION = {
 } | {f"{name}.path": "zstd" for name in ROWS.names if ROWS.field(name).type == AUDIO}
 
 
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A FLAC file's bytes, and how long it sounds."""
+
+    flac: bytes
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What fills a pair slot."""
+
+    topic: str
+    query: str
+    response: str
+    query_clip: Clip
+    response_clip: Clip
+    query_attempt: int = 0
+    response_attempt: int = 0
+
+
 def write_corpus(
     run: RunFolder,
     recipe: Recipe,
@@ -61,18 +85,15 @@ def write_corpus(
         for pair in plan.pairs():
             progress.filled(STAGE, pair.cell)
         return
-    fresh = run.root / ".corpus.new"
-    shutil.rmtree(fresh, ignore_errors=True)
-    try:
-        facts = _write_shards(fresh, run, recipe, prompts, plan, store, tts_model, progress)
-        write_card(fresh, recipe, prompts, plan, tts_model, facts)
-        rows = {path: count for fact in facts for path, count in fact.files.items()}
-        describe(fresh, recipe, prompts, tuple(plan.anchors), rows)
+
+    def rows() -> Iterator[tuple[PairSlot, Row]]:
+        for pair, row in corpus_rows(run, recipe, prompts, plan, store, tts_model):
+            yield pair, row
+            progress.filled(STAGE, pair.cell)
+
+    with _taking_the_place_of(run.corpus) as fresh:
+        write_dataset(fresh, recipe, prompts, plan, tts_model, rows())
         stamp.drop()
-        _take_place(fresh, run.corpus)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
     stamp.put(made_from, (path for path in run.corpus.rglob("*") if path.is_file()))
 
 
@@ -81,48 +102,70 @@ def _inputs(run: RunFolder, recipe: Recipe, prompts: Prompts, tts_model: str) ->
     for path in (run.queries, run.responses, run.clips):
         digest.update(sha256(path.read_bytes()).digest())
     digest.update(prompts.digest.encode())
-    shaping = recipe.model_dump_json(exclude={"llm": {"endpoints", "concurrency"}, "prompts": True})
+    servers, copies = {"endpoints", "concurrency"}, {"target"}
+    places: dict[str, Any] = {"llm": servers, "shards": copies, "prompts": True}
+    shaping = recipe.model_dump_json(exclude=places)
     digest.update(f"{shaping}\0{tts_model}".encode())
     return digest.hexdigest()
 
 
-def _take_place(fresh: Path, corpus: Path) -> None:
-    old = corpus.with_name(".corpus.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if corpus.exists():
-        corpus.rename(old)
-    fresh.rename(corpus)
+@contextmanager
+def _taking_the_place_of(corpus: Path) -> Iterator[Path]:
+    """A folder to write; when the block ends well it is `corpus`, else it is gone."""
+    fresh, old = corpus.with_name(".corpus.new"), corpus.with_name(".corpus.old")
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        yield fresh
+        shutil.rmtree(old, ignore_errors=True)
+        if corpus.exists():
+            corpus.rename(old)
+        fresh.rename(corpus)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_shards(
+def write_dataset(
     folder: Path,
-    run: RunFolder,
     recipe: Recipe,
     prompts: Prompts,
     plan: Plan,
-    store: Store,
     tts_model: str,
-    progress: Progress,
-) -> list[SplitFacts]:
+    rows: Iterable[tuple[PairSlot, Row]],
+) -> None:
+    """Writes a dataset folder: shards, card and manifest; memory stays flat.
+
+    Args:
+        folder: where; nothing may be there.
+        recipe: what the card and the manifest say of how the corpus was made.
+        prompts: the prompts folder of the recipe.
+        plan: the corpus's slots.
+        tts_model: what spoke, as the card names it.
+        rows: each slot's row, in slot order.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
     writers = {
         (part, split): _SplitWriter(folder / "data" / part, split, recipe.shards.max_bytes)
         for part in (*SUBSETS, TEXT)
         for split in SPLITS
     }
     try:
-        for pair, row in corpus_rows(run, recipe, prompts, plan, store, tts_model):
+        for pair, row in rows:
             writers[pair.query.subset, pair.query.split].add(row)
             writers[TEXT, pair.query.split].add({name: row[name] for name in TEXT_ROWS.names})
-            progress.filled(STAGE, pair.cell)
     finally:
         for writer in writers.values():
             writer.close()
-    return [
+    facts = [
         SplitFacts(part, split, writer.rows, writer.finish(), writer.seconds)
         for (part, split), writer in writers.items()
         if writer.rows
     ]
+    write_card(folder, recipe, prompts, plan, tts_model, facts)
+    described = {path: count for fact in facts for path, count in fact.files.items()}
+    describe(folder, recipe, prompts, plan, described)
 
 
 def corpus_rows(
@@ -135,49 +178,63 @@ def corpus_rows(
 ) -> Iterator[tuple[PairSlot, Row]]:
     """The rows of the corpus in slot order, each with its slot; reads every table once."""
     responses, clips = read_rows(run.responses), read_rows(run.clips)
-    neutral = prompts.anchor_file.neutral_query
     for slot, query in zip(plan.queries(), read_rows(run.queries), strict=True):
         spoken = _clip(store, next(clips), QUERY)
-        query_style = plan.anchors[slot.anchor].query_style if slot.anchor else neutral.style
         for pair in plan.pairs_of(slot):
             response = next(responses)
             answered = _clip(store, next(clips), RESPONSE)
-            anchor = plan.anchors[pair.anchor]
-            yield (
-                pair,
-                {
-                    "id": pair.id,
-                    "subset": slot.subset,
-                    "split": slot.split,
-                    "query_id": slot.id,
-                    "topic": query["topic"],
-                    "query_text": query["text"],
-                    "query_emotion": slot.emotion,
-                    "response_text": response["text"],
-                    "response_emotion": pair.anchor,
-                    "valence": anchor.valence,
-                    "arousal": anchor.arousal,
-                    "query_audio": spoken["audio"],
-                    "response_audio": answered["audio"],
-                    "query_seconds": spoken["seconds"],
-                    "response_seconds": answered["seconds"],
-                    "query_style": query_style,
-                    "response_style": anchor.response_style,
-                    "llm_model": recipe.llm.model,
-                    "tts_model": tts_model,
-                    "query_voice": recipe.speech.query_voice,
-                    "response_voice": recipe.speech.response_voice,
-                    "query_attempt": query["attempt"],
-                    "response_attempt": response["attempt"],
-                },
+            said = Said(
+                query["topic"],
+                query["text"],
+                response["text"],
+                spoken,
+                answered,
+                query["attempt"],
+                response["attempt"],
             )
+            yield pair, row_of(pair, said, recipe, prompts, plan, tts_model)
 
 
-def _clip(store: Store, clip: Row, role: str) -> Row:
+def _clip(store: Store, clip: Row, role: str) -> Clip:
     assert clip["role"] == role
-    path = store.clips.path(clip["digest"])
-    audio = {"bytes": path.read_bytes(), "path": f"{clip['id']}-{role}.flac"}
-    return {"audio": audio, "seconds": clip["seconds"]}
+    return Clip(store.clips.path(clip["digest"]).read_bytes(), clip["seconds"])
+
+
+def row_of(
+    pair: PairSlot, said: Said, recipe: Recipe, prompts: Prompts, plan: Plan, tts_model: str
+) -> Row:
+    """The row of a pair."""
+    slot, anchor = pair.query, plan.anchors[pair.anchor]
+    neutral = prompts.anchor_file.neutral_query
+    return {
+        "id": pair.id,
+        "subset": slot.subset,
+        "split": slot.split,
+        "query_id": slot.id,
+        "topic": said.topic,
+        "query_text": said.query,
+        "query_emotion": slot.emotion,
+        "response_text": said.response,
+        "response_emotion": pair.anchor,
+        "valence": anchor.valence,
+        "arousal": anchor.arousal,
+        "query_audio": _audio(said.query_clip, slot.id, QUERY),
+        "response_audio": _audio(said.response_clip, pair.id, RESPONSE),
+        "query_seconds": said.query_clip.seconds,
+        "response_seconds": said.response_clip.seconds,
+        "query_style": plan.anchors[slot.anchor].query_style if slot.anchor else neutral.style,
+        "response_style": anchor.response_style,
+        "llm_model": recipe.llm.model,
+        "tts_model": tts_model,
+        "query_voice": recipe.speech.query_voice,
+        "response_voice": recipe.speech.response_voice,
+        "query_attempt": said.query_attempt,
+        "response_attempt": said.response_attempt,
+    }
+
+
+def _audio(clip: Clip, slot_id: str, role: str) -> Row:
+    return {"bytes": clip.flac, "path": f"{slot_id}-{role}.flac"}
 
 
 class _SplitWriter:

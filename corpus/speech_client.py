@@ -1,7 +1,9 @@
 """Speaks through servers with the OpenAI-style endpoint `/v1/audio/speech`."""
 
 import asyncio
+import re
 from base64 import b64decode
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -14,6 +16,10 @@ from corpus.speech import Clip, ClipRequest
 
 COLLECTING_SECONDS = 0.05
 """How long the first clip of a batch waits for others: nothing beside the seconds one takes."""
+
+
+# A server's word for what was wrong goes into a table of ours, so it has to look like a rule.
+_CODE = re.compile(r"[a-z]\w{2,39}", re.ASCII)
 
 
 class ServedVoice:
@@ -47,7 +53,10 @@ class ServedVoice:
         data = await self._in_company(request) if self._batch > 1 else None
         if data is None:
             data = await self._alone(request, what)
-        return Clip(*await asyncio.to_thread(finish, data, request.loudness))
+        flac, measures = await asyncio.to_thread(finish, data, request.loudness)
+        if measures.problem:
+            measures = replace(measures, refusal=_refusal(data))
+        return Clip(flac, measures)
 
     async def _alone(self, request: ClipRequest, what: str) -> bytes:
         async def send(client: openai.AsyncOpenAI) -> bytes:
@@ -123,6 +132,15 @@ class ServedVoice:
             for answer, clip in zip(answers, clips, strict=True):
                 if not answer.done():  # its caller may have been cancelled
                     answer.set_result(clip)
+
+
+def _refusal(data: bytes) -> str | None:
+    """The code of an error that came where a clip should; None if it is anything else."""
+    try:
+        code = str(orjson.loads(data)["error"]["code"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    return code if _CODE.fullmatch(code) else None
 
 
 def _read_batch(reply: Any, count: int) -> list[bytes | None]:  # noqa: ANN401 (JSON)

@@ -13,6 +13,7 @@ segment, which is ignored. Blobs (clips) are files that appear under their name 
 import os
 import secrets
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,17 @@ class Records:
             ) from error
         assert isinstance(record, dict)
         return record
+
+    def values(self) -> Iterator[dict[str, Any]]:
+        """Every record, in the order of their digests.
+
+        Raises:
+            SympatheiaError: a record's bytes were changed on disk.
+        """
+        for key in sorted(self._places):
+            record = self.get(key.hex())
+            assert record is not None
+            yield record
 
     def put(self, digest: str, record: dict[str, Any]) -> None:
         """Appends a record; a digest that is already there is left as it is.

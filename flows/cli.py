@@ -134,6 +134,62 @@ def check(folder: Path, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the report goes; into FOLDER, if that is a run, if not given.",
+)
+def report(folder: Path, output: Path | None) -> None:
+    """Write report.html, a page to read and listen to, and report.json, its figures."""
+    from corpus.report import write_report
+
+    click.echo(write_report(folder, output))
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(["reference"]),
+    default="reference",
+    show_default=True,
+    help="The layout: that of the published pipeline.",
+)
+def export(folder: Path, output: Path, layout: str) -> None:
+    """Write a corpus into OUTPUT as the published pipeline lays it out, WAV files and all."""
+    from corpus import reference_format
+
+    pairs = {"reference": reference_format.export}[layout](folder, output)
+    _say(f"{pairs:,} pairs of {folder} are in {output}.")
+
+
+@cli.command("import")
+@click.argument("source", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option(
+    "--recipe",
+    default="sympatheia-18k",
+    show_default=True,
+    help="Says what the corpus is called, which models and voices made it, and its prompts.",
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As for build.")
+def import_(source: Path, output: Path, recipe: str, overrides: tuple[str, ...]) -> None:
+    """Read a corpus that the published pipeline made into the dataset folder OUTPUT."""
+    from corpus.recipes import load_recipe, recipe_prompts
+    from corpus.reference_format import import_corpus
+
+    loaded = load_recipe(recipe, overrides)
+    done = import_corpus(source, output, loaded, recipe_prompts(loaded))
+    if done.left_out:
+        examples = ", ".join(done.examples)
+        _say(f"{done.left_out:,} pairs lack a clip or an answer and were left out: {examples}...")
+    _say(f"{done.pairs:,} pairs are in {output}; 'sympatheia check {output}' tells how good.")
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--repo-id", required=True, metavar="NAMESPACE/NAME", help="The repository.")
 @click.option("--private", is_flag=True, help="Make it private, if it is not there yet.")
 @click.option("--dry-run", is_flag=True, help="Show files, sizes and card, and send nothing.")

@@ -220,12 +220,15 @@ class Work:
         )
 
     def pack(self) -> None:
-        """Packs texts and clips into the dataset folder."""
+        """Packs texts and clips into the dataset folder, and copies it where the recipe says."""
         from corpus.builtin_voice import BuiltinVoice
+        from corpus.object_storage import copy_out
         from corpus.shards import write_corpus
 
         tts_model = self.recipe.speech.model or BuiltinVoice.model
         write_corpus(self.run, self.recipe, self.prompts, self.store, tts_model, self.progress)
+        if self.recipe.shards.target:
+            copy_out(self.run.corpus, self.recipe.shards.target)
 
 
 @asynccontextmanager

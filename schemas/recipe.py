@@ -203,10 +203,15 @@ class Speech(_Section):
 
 
 class Shards(_Section):
-    """How the Parquet files are cut."""
+    """How the Parquet files are cut, and where else they go.
+
+    `target` is a URL of object storage, or of anything that fsspec opens; the finished dataset
+    folder is copied there too. Keys belong in the storage's own configuration, not in the URL.
+    """
 
     # Hub guidance keeps files near or below 500 MB so that the viewer and streaming stay quick.
     max_bytes: Annotated[StrictInt, Field(ge=100_000)] = 450_000_000
+    target: Annotated[str, Field(pattern=r"^([a-z][a-z0-9+]*://[^@]+)?$")] = ""
 
 
 class Recipe(_Section):

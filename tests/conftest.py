@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 
@@ -19,3 +20,19 @@ def prompts() -> Prompts:
 @pytest.fixture(scope="session")
 def demo() -> Recipe:
     return load_recipe("demo")
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory) -> Path:
+    """A run with all of it: both subsets, both splits, three anchors. Look, and change nothing."""
+    from tests.line import speak_and_pack, write_recipe, write_run
+    from tests.servers import FakeTextServer
+
+    folder = tmp_path_factory.mktemp("whole")
+    with FakeTextServer() as server:
+        recipe = write_recipe(folder / "r.toml", server.base_url)
+        run = write_run(
+            folder / "run", recipe, "emotional.pairs_per_anchor=10", "neutral.queries=4"
+        )
+    speak_and_pack(run)
+    return run.root

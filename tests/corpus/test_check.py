@@ -21,21 +21,7 @@ from corpus.gates import Gates
 from corpus.manifest import NAME, facts_of
 from schemas.audio import SAMPLE_RATE
 from schemas.tables import ROWS, TEXT_ROWS
-from tests.line import speak_and_pack, sympatheia, write_recipe, write_run
-from tests.servers import FakeTextServer
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A run with all of it: both subsets, both splits, three anchors."""
-    folder = tmp_path_factory.mktemp("whole")
-    with FakeTextServer() as server:
-        recipe = write_recipe(folder / "r.toml", server.base_url)
-        run = write_run(
-            folder / "run", recipe, "emotional.pairs_per_anchor=10", "neutral.queries=4"
-        )
-    speak_and_pack(run)
-    return run.root
+from tests.line import sympatheia
 
 
 @pytest.fixture

@@ -49,10 +49,12 @@ FAULTS = {
     "not_mono": lambda good: wav(np.stack([good, good], axis=1)),
     "too_slow": lambda good: wav(np.tile(good, 12)),
     "html": lambda good: b"<html><body>502 Bad Gateway</body></html>",
+    "runaway": lambda good: b'{"error": {"message": "It never ended.", "code": "runaway"}}',
+    "not a code": lambda good: b'{"error": {"code": "sk-secret </td>"}}',
     "empty": lambda good: wav(good[:10]),
     "clipped": lambda good: wav(np.clip(good * 40, -1, 1)),
 }
-REASON = {"html": "undecodable"}
+REASON = {"html": "undecodable", "not a code": "undecodable"}
 
 
 class SpeechServer:

@@ -1,0 +1,219 @@
+"""The dataset at full size: shards, gates and report of 18,000 pairs.
+
+- `packing`: 18,000 pairs whose clips are noise of 5 s (queries) and 18 s (responses), so that
+  nothing can be compressed: `corpus.shards` beside `datasets`' own Parquet writer on the same rows,
+  in turn, each in a process of its own; seconds, peak memory, bytes.
+- `streaming`: seconds until `load_dataset(..., streaming=True)` gives the first row of ours.
+- `run`: a run kept by `benchmarks.speech_run --keep FOLDER`, packed, checked and reported on by the
+  command line; seconds and peak memory of each, the gates that fail, the size of the page and how
+  long a headless browser takes to open it.
+
+Run it on a quiet machine with 50 GB of disk to spare. About 40 minutes on two cores.
+
+    .venv/bin/python -m benchmarks.dataset_run FOLDER
+
+The figures go to `dataset_run.json` beside this file.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from corpus.clips import encode_flac
+from corpus.progress import Progress
+from corpus.recipes import recipe_prompts
+from corpus.run_folder import RunFolder
+from corpus.shards import corpus_rows, write_corpus
+from corpus.speech import QUERY
+from corpus.store import Store
+from corpus.tables import read_rows, write_table
+from schemas.audio import SAMPLE_RATE
+from schemas.recipe import Recipe
+from schemas.tables import CLIPS, FEATURES
+from tests.browser import browser_at
+from tests.line import SYMPATHEIA
+
+RESULT = Path(__file__).with_suffix(".json")
+SECONDS = {QUERY: 5, "response": 18}
+AMPLITUDE = 0.1
+SAMPLE_EVERY = 0.1
+
+
+def noise_run(kept: RunFolder, folder: Path) -> RunFolder:
+    """A run with the kept one's texts and a clip of noise for each of its clips."""
+    run = RunFolder(folder)
+    run.queries.parent.mkdir(parents=True)
+    for table in (kept.recipe, kept.queries, kept.responses):
+        shutil.copy(table, folder / table.relative_to(kept.root))
+    rng = np.random.default_rng(0)
+    rows = []
+    with Store(run.store) as store:
+        for clip in read_rows(kept.clips):
+            seconds = SECONDS[clip["role"]]
+            sound = (rng.standard_normal(seconds * SAMPLE_RATE) * AMPLITUDE).astype(np.float32)
+            store.clips.put(clip["digest"], encode_flac(sound))
+            rows.append(clip | {"seconds": float(seconds)})
+    write_table(run.clips, CLIPS, rows)
+    return run
+
+
+def pack_ours(folder: Path) -> None:
+    """Packs the run with the project's writer."""
+    run, recipe = _opened(folder)
+    progress = Progress(None)
+    from corpus.plan import Plan
+
+    prompts = recipe_prompts(recipe)
+    progress.begin("shards", {pair.cell: 1 for pair in Plan(recipe, prompts).pairs()})
+    with Store(run.store) as store:
+        write_corpus(run, recipe, prompts, store, "noise", progress)
+
+
+def pack_theirs(folder: Path) -> None:
+    """Packs the same rows with `datasets`' own writer, a file for each subset and split."""
+    import datasets
+    from datasets.arrow_writer import ParquetWriter
+
+    from corpus.plan import Plan
+
+    run, recipe = _opened(folder)
+    features = datasets.Features.from_dict(FEATURES)
+    prompts = recipe_prompts(recipe)
+    writers: dict[tuple[str, str], ParquetWriter] = {}
+    out = folder / "theirs"
+    out.mkdir()
+    with Store(run.store) as store:
+        rows = corpus_rows(run, recipe, prompts, Plan(recipe, prompts), store, "noise")
+        for pair, row in rows:
+            key = (pair.query.subset, pair.query.split)
+            if key not in writers:
+                path = str(out / f"{key[0]}-{key[1]}.parquet")
+                writers[key] = ParquetWriter(features=features, path=path)
+            writers[key].write(row)
+        for writer in writers.values():
+            writer.finalize()
+
+
+def _opened(folder: Path) -> tuple[RunFolder, Recipe]:
+    run = RunFolder(folder)
+    return run, run.read_recipe()
+
+
+def watched(command: list[str]) -> dict[str, Any]:
+    """Runs a command: seconds, peak memory of all its processes, exit code."""
+    begun = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, _memory(psutil.Process(process.pid)))
+        time.sleep(SAMPLE_EVERY)
+    output, _ = process.communicate()
+    return {
+        "seconds": round(time.perf_counter() - begun, 1),
+        "peak_memory_mb": peak >> 20,
+        "exit": process.returncode,
+        "output": output,
+    }
+
+
+def _memory(process: psutil.Process) -> int:
+    """Resident bytes of a process and all below it; 0 of one that has just ended."""
+    total = 0
+    try:
+        for one in (process, *process.children(recursive=True)):
+            total += one.memory_info().rss
+    except psutil.NoSuchProcess:
+        return total
+    return total
+
+
+def packing(kept: RunFolder, folder: Path) -> dict[str, Any]:
+    """Both writers in turn, and the first row of ours as a stream."""
+    run = noise_run(kept, folder / "noise")
+    found: dict[str, Any] = {}
+    for name, out in (("ours", run.corpus), ("datasets", run.root / "theirs")):
+        os.sync()  # what the one left to be written is not the other's to wait for
+        figures = watched([sys.executable, "-m", "benchmarks.dataset_run", str(run.root), name])
+        size = sum(path.stat().st_size for path in out.rglob("*.parquet"))
+        found[name] = {key: figures[key] for key in ("seconds", "peak_memory_mb", "exit")}
+        found[name] |= {"gigabytes": round(size / 1e9, 2)}
+        if name == "ours":
+            found["first_row_streamed_seconds"] = first_row(out)
+        shutil.rmtree(out)
+    return found
+
+
+def first_row(corpus: Path) -> float:
+    """Seconds from `load_dataset` to the first row, of a library already imported."""
+    import datasets
+
+    begun = time.perf_counter()
+    stream = datasets.load_dataset(str(corpus), split="train", streaming=True)
+    for name in ("query_audio", "response_audio"):
+        stream = stream.cast_column(name, datasets.Audio(decode=False))
+    next(iter(stream))
+    return round(time.perf_counter() - begun, 2)
+
+
+def product(kept: RunFolder) -> dict[str, Any]:
+    """The command line's own packing, check and report of the kept run."""
+
+    def command(*arguments: str) -> dict[str, Any]:
+        return watched([str(SYMPATHEIA), *arguments])
+
+    kept_recipe = str(kept.recipe)
+    shards = command("build", kept_recipe, "--run-dir", str(kept.root))
+    check = command("check", str(kept.root), "--json")
+    gates = json.loads(check.pop("output"))["gates"]
+    report = command("report", str(kept.root))
+    page = Path(report.pop("output").strip())
+    with browser_at(page) as opened:
+        players = opened.players()
+    return {
+        "shards": {key: shards[key] for key in ("seconds", "peak_memory_mb", "exit")},
+        "check": check | {"failed": [gate for gate in gates if not gate["passed"]]},
+        "report": report
+        | {
+            "megabytes": round(page.stat().st_size / 1e6, 2),
+            "browser_load_seconds": opened.load_seconds,
+            "players": len(players),
+            "errors": opened.errors,
+        },
+    }
+
+
+def main() -> None:
+    """Measures all, prints and writes the figures."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path, help="a run kept by benchmarks.speech_run --keep")
+    parser.add_argument("only", nargs="?", choices=("ours", "datasets"), help="used by itself")
+    given = parser.parse_args()
+    if given.only:
+        (pack_ours if given.only == "ours" else pack_theirs)(given.folder)
+        return
+    kept = RunFolder(given.folder)
+    with tempfile.TemporaryDirectory(dir=given.folder.parent) as name:
+        result = {
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, "
+            f"Python {platform.python_version()}",
+            "load_before": round(os.getloadavg()[0], 1),
+            "run": product(kept),
+            "packing": packing(kept, Path(name)),
+        }
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
