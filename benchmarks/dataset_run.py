@@ -16,6 +16,7 @@ The figures go to `dataset_run.json` beside this file.
 """
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -31,6 +32,7 @@ import numpy as np
 import psutil
 
 from corpus.clips import encode_flac
+from corpus.plan import Plan
 from corpus.progress import Progress
 from corpus.recipes import recipe_prompts
 from corpus.run_folder import RunFolder
@@ -46,7 +48,10 @@ from tests.line import SYMPATHEIA
 
 RESULT = Path(__file__).with_suffix(".json")
 SECONDS = {QUERY: 5, "response": 18}
-AMPLITUDE = 0.1
+AMPLITUDE = 0.03
+DIFFERENT = 64
+"""Clips of noise for each role, in turn; each is a file of its own, and no two neighbours are
+alike, so nothing is won by their coming again."""
 SAMPLE_EVERY = 0.1
 
 
@@ -57,23 +62,28 @@ def noise_run(kept: RunFolder, folder: Path) -> RunFolder:
     for table in (kept.recipe, kept.queries, kept.responses):
         shutil.copy(table, folder / table.relative_to(kept.root))
     rng = np.random.default_rng(0)
+    noise = {
+        role: itertools.cycle([_noise(rng, seconds) for _ in range(DIFFERENT)])
+        for role, seconds in SECONDS.items()
+    }
     rows = []
     with Store(run.store) as store:
         for clip in read_rows(kept.clips):
-            seconds = SECONDS[clip["role"]]
-            sound = (rng.standard_normal(seconds * SAMPLE_RATE) * AMPLITUDE).astype(np.float32)
-            store.clips.put(clip["digest"], encode_flac(sound))
-            rows.append(clip | {"seconds": float(seconds)})
+            store.clips.put(clip["digest"], next(noise[clip["role"]]))
+            rows.append(clip | {"seconds": float(SECONDS[clip["role"]])})
     write_table(run.clips, CLIPS, rows)
     return run
+
+
+def _noise(rng: np.random.Generator, seconds: int) -> bytes:
+    sound = rng.standard_normal(seconds * SAMPLE_RATE) * AMPLITUDE
+    return encode_flac(sound.astype(np.float32))
 
 
 def pack_ours(folder: Path) -> None:
     """Packs the run with the project's writer."""
     run, recipe = _opened(folder)
     progress = Progress(None)
-    from corpus.plan import Plan
-
     prompts = recipe_prompts(recipe)
     progress.begin("shards", {pair.cell: 1 for pair in Plan(recipe, prompts).pairs()})
     with Store(run.store) as store:
@@ -84,8 +94,6 @@ def pack_theirs(folder: Path) -> None:
     """Packs the same rows with `datasets`' own writer, a file for each subset and split."""
     import datasets
     from datasets.arrow_writer import ParquetWriter
-
-    from corpus.plan import Plan
 
     run, recipe = _opened(folder)
     features = datasets.Features.from_dict(FEATURES)
@@ -172,8 +180,15 @@ def product(kept: RunFolder) -> dict[str, Any]:
     def command(*arguments: str) -> dict[str, Any]:
         return watched([str(SYMPATHEIA), *arguments])
 
-    kept_recipe = str(kept.recipe)
-    shards = command("build", kept_recipe, "--run-dir", str(kept.root))
+    # The servers are gone by now; nothing is asked of them.
+    recipe = kept.read_recipe()
+    settings = (
+        f"llm.endpoints={json.dumps(recipe.llm.endpoints)}",
+        f"speech.endpoints={json.dumps(recipe.speech.endpoints)}",
+        "speech.prosody=false",
+    )
+    given = [part for setting in settings for part in ("--set", setting)]
+    shards = command("build", "sympatheia-18k", "--run-dir", str(kept.root), *given)
     check = command("check", str(kept.root), "--json")
     gates = json.loads(check.pop("output"))["gates"]
     report = command("report", str(kept.root))

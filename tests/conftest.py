@@ -26,10 +26,11 @@ def demo() -> Recipe:
 def whole(tmp_path_factory) -> Path:
     """A run with all of it: both subsets, both splits, three anchors. Look, and change nothing."""
     from tests.line import speak_and_pack, write_recipe, write_run
+    from tests.replies import sometimes
     from tests.servers import FakeTextServer
 
     folder = tmp_path_factory.mktemp("whole")
-    with FakeTextServer() as server:
+    with FakeTextServer(behave=sometimes(["markdown", "short"], 0.2)) as server:
         recipe = write_recipe(folder / "r.toml", server.base_url)
         run = write_run(
             folder / "run", recipe, "emotional.pairs_per_anchor=10", "neutral.queries=4"

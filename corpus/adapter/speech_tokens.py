@@ -1,0 +1,319 @@
+"""The speech tokenizer of GLM-4-Voice: sound to tokens, 12.5 a second.
+
+The published checkpoint (THUDM/glm-4-voice-tokenizer) is a Whisper encoder cut off after some
+layers, with causal convolutions, attention in blocks of four seconds, and a codebook at its end.
+Transformers has the layers and the features; this module has what is special about it. Every clip
+is cut into segments of 30 s, and each segment's features are made by itself, so a token depends on
+nothing but its own segment, whatever else is in the batch.
+"""
+
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import file_digest, sha256
+from pathlib import Path
+
+import numpy as np
+import orjson
+import soundfile
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool1d, conv1d, gelu, pad
+from transformers import WhisperConfig, WhisperFeatureExtractor
+from transformers.models.whisper.modeling_whisper import WhisperEncoderLayer
+
+from corpus.errors import InvalidInput
+
+RATE = 16_000
+"""Hz, what the encoder hears."""
+SEGMENT_SECONDS = 30
+BATCH = 32
+"""Segments encoded together unless told otherwise."""
+_PREFIX = "model.encoder."
+_CODES_AT_ONCE = 8192
+"""Frames compared with the codebook at once: half a gigabyte at the published size."""
+
+Sound = Path | str | bytes | NDArray[np.float32] | Tensor
+
+
+@lru_cache(maxsize=8)
+def _resampling_kernel(old: int, new: int) -> tuple[Tensor, int]:
+    """Filters [new, 1, width] of a band-limited resampling, and their reach to one side.
+
+    A sinc under a Hann window over six zero crossings to each side, cut off at 0.99 of the lower
+    band: what torchaudio's `Resample` takes by default (Smith, Digital Audio Resampling).
+    """
+    crossings, rolloff = 6, 0.99
+    band = min(old, new) * rolloff
+    reach = math.ceil(crossings * old / band)
+    # Time of each input sample from each output phase, in zero crossings.
+    samples = torch.arange(-reach, reach + old, dtype=torch.float64) / old
+    phases = torch.arange(0, -new, -1, dtype=torch.float64)[:, None, None] / new
+    time = ((phases + samples) * band).clamp(-crossings, crossings)
+    window = torch.cos(time * math.pi / crossings / 2).square()
+    return (torch.sinc(time) * window * band / old).float(), reach
+
+
+def resample(sound: Tensor, rate: int) -> Tensor:
+    """Samples (samples,) at `rate` Hz as samples at `RATE`."""
+    common = math.gcd(rate, RATE)
+    old, new = rate // common, RATE // common
+    if old == new:
+        return sound
+    kernel, reach = _resampling_kernel(old, new)
+    padded = pad(sound[None, None], (reach, reach + old))
+    out = conv1d(padded, kernel.to(sound.device), stride=old)
+    return out[0].T.reshape(-1)[: math.ceil(new * len(sound) / old)]
+
+
+@dataclass(frozen=True)
+class _Config:
+    """What the published `config.json` says of the encoder."""
+
+    whisper: WhisperConfig
+    layers: int
+    pooling: int
+    block: int
+    codes: int
+
+    @classmethod
+    def read(cls, folder: Path) -> "_Config":
+        data = orjson.loads((folder / "config.json").read_bytes())
+        known = {
+            key: data[key]
+            for key in (
+                "d_model",
+                "encoder_attention_heads",
+                "encoder_ffn_dim",
+                "num_mel_bins",
+                "max_source_positions",
+            )
+        }
+        if data.get("pooling_type", "avg") != "avg" or data.get("encoder_causal_attention"):
+            raise InvalidInput(f"{folder}/config.json describes another kind of encoder.")
+        whisper = WhisperConfig(**known, activation_function="gelu", dropout=0.0)
+        whisper._attn_implementation = "sdpa"
+        return cls(
+            whisper,
+            data["quantize_position"],
+            data["pooling_kernel_size"],
+            data["quantize_causal_block_size"],
+            data["quantize_vocab_size"],
+        )
+
+
+class _Encoder(nn.Module):
+    """The network; its parameters have the published names."""
+
+    def __init__(self, config: _Config) -> None:
+        super().__init__()
+        width = config.whisper.d_model
+        self.config = config
+        self.conv1 = nn.Conv1d(config.whisper.num_mel_bins, width, kernel_size=3)
+        self.conv2 = nn.Conv1d(width, width, kernel_size=3, stride=2)
+        self.embed_positions = nn.Embedding(config.whisper.max_source_positions, width)
+        self.layers = nn.ModuleList(
+            WhisperEncoderLayer(config.whisper) for _ in range(config.layers)
+        )
+        self.codebook = nn.Embedding(config.codes, width)
+
+    def forward(self, features: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens and which of them are real, both [batch, ceil(frames / 2 / pooling)].
+
+        Args:
+            features: Log-mel features [batch, bins, frames].
+            valid: 1 where a frame is sound, 0 where it is padding, [batch, frames].
+        """
+        hidden = gelu(self.conv1(pad(features, (2, 0))))
+        hidden = gelu(self.conv2(pad(hidden, (2, 0)))).transpose(1, 2)
+        hidden = hidden + self.embed_positions.weight[: hidden.shape[1]]
+        valid = valid[:, ::2].bool()
+        mask = self._mask(valid)
+        for layer in self.layers:
+            hidden = layer(hidden, mask)
+            hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+        step = self.config.pooling
+        hidden = pad(hidden, (0, 0, 0, -hidden.shape[1] % step))
+        hidden = avg_pool1d(hidden.transpose(1, 2), step).transpose(1, 2)
+        return self._nearest(hidden), valid[:, ::step]
+
+    def _mask(self, valid: Tensor) -> Tensor:
+        """True where position i may attend to j: [batch, 1, i, j]."""
+        place = torch.arange(valid.shape[1], device=valid.device)
+        blocks = place // self.config.block
+        seen = (place[:, None] >= place) | (blocks[:, None] == blocks)
+        return (seen & valid[:, None, :])[:, None]
+
+    def _nearest(self, hidden: Tensor) -> Tensor:
+        """The index of the codebook's nearest row by Euclidean distance."""
+        codes = self.codebook.weight
+        # The frame's own length is the same for every row.
+        length = codes.square().sum(1)
+        return torch.cat(
+            [
+                torch.addmm(length, part, codes.T, alpha=-2).argmin(1)
+                for part in hidden.flatten(0, 1).split(_CODES_AT_ONCE)
+            ]
+        ).view(hidden.shape[:2])
+
+
+class SpeechTokenizer:
+    """Encodes clips; `from_pretrained` loads one.
+
+    Attributes:
+        digest: SHA-256 of the checkpoint, which its tokens are stored under.
+        codes: How many different tokens there are.
+    """
+
+    def __init__(
+        self, encoder: _Encoder, features: WhisperFeatureExtractor, digest: str, device: str
+    ) -> None:
+        self._encoder = encoder.to(device).eval()
+        self._features = features
+        self._device = torch.device(device)
+        self.digest = digest
+        self.codes = encoder.config.codes
+        self._samples_per_token = features.hop_length * 2 * encoder.config.pooling
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, device: str = "cpu") -> "SpeechTokenizer":
+        """Loads a checkpoint of the published layout: a folder, or a name on the Hub.
+
+        Args:
+            path: Has `config.json`, `preprocessor_config.json` and `model*.safetensors`.
+            device: Where it runs, `cpu` or `cuda:0` for example.
+
+        Raises:
+            InvalidInput: There is no such checkpoint, or it is another model's.
+        """
+        folder = _folder(path)
+        try:
+            config = _Config.read(folder)
+            features = WhisperFeatureExtractor.from_pretrained(folder)
+            files = sorted(folder.glob("model*.safetensors"))
+            weights = {
+                name.removeprefix(_PREFIX): value
+                for file in files
+                for name, value in load_file(file).items()
+            }
+            encoder = _Encoder(config)
+            wanted = encoder.state_dict().keys()
+            encoder.load_state_dict({name: weights[name].float() for name in wanted})
+        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+            raise InvalidInput(
+                f"{path} holds no GLM-4-Voice speech tokenizer that can be loaded "
+                f"({type(error).__name__}: {' '.join(str(error).split())[:300]})."
+            ) from error
+        digest = sha256()
+        for file in (folder / "config.json", folder / "preprocessor_config.json", *files):
+            with file.open("rb") as opened:
+                digest.update(file_digest(opened, "sha256").digest())
+        return cls(encoder, features, digest.hexdigest(), device)
+
+    def encode(
+        self, sounds: Iterable[Sound], sampling_rate: int | None = None, batch: int = BATCH
+    ) -> list[list[int]]:
+        """The tokens of each clip.
+
+        Args:
+            sounds: Files, their bytes, or waveforms (samples,) or (channels, samples); of several
+                channels the first counts.
+            sampling_rate: Of the waveforms, Hz; files know theirs.
+            batch: Segments encoded together. The tokens do not depend on it.
+
+        Returns:
+            For each clip its tokens, one for each 80 ms begun of each segment of 30 s.
+
+        Raises:
+            InvalidInput: A file is no sound, or a waveform came without its rate.
+        """
+        segments: list[tuple[int, Tensor]] = []
+        count = 0
+        for count, sound in enumerate(sounds, start=1):
+            samples = resample(*_read(sound, sampling_rate))
+            segments += [(count - 1, part) for part in samples.split(SEGMENT_SECONDS * RATE)]
+        # Like with like, so that little is padded; what belongs together is put in order again.
+        order = sorted(range(len(segments)), key=lambda n: len(segments[n][1]))
+        found: dict[int, list[int]] = {}
+        for start in range(0, len(order), batch):
+            chosen = order[start : start + batch]
+            for n, tokens in zip(
+                chosen, self._encode([segments[n][1] for n in chosen]), strict=True
+            ):
+                found[n] = tokens
+        tokens_of: list[list[int]] = [[] for _ in range(count)]
+        for n, (clip, _) in enumerate(segments):
+            tokens_of[clip] += found[n]
+        return tokens_of
+
+    def _encode(self, segments: Sequence[Tensor]) -> list[list[int]]:
+        segments = [segment for segment in segments]
+        frames = [self._frames(segment) for segment in segments if len(segment)]
+        if not frames:
+            return [[] for _ in segments]
+        longest = max(features.shape[-1] for features, _ in frames)
+        batch = torch.stack([pad(f, (0, longest - f.shape[-1])) for f, _ in frames])
+        valid = torch.stack([pad(v, (0, longest - v.shape[-1])) for _, v in frames])
+        with torch.inference_mode():
+            tokens, real = self._encoder(batch.to(self._device), valid.to(self._device))
+        rows = iter(zip(tokens.cpu(), real.cpu(), strict=True))
+        encoded: list[list[int]] = []
+        for segment in segments:
+            if not len(segment):
+                encoded.append([])
+                continue
+            row, kept = next(rows)
+            encoded.append(row[kept].tolist())
+        return encoded
+
+    def _frames(self, segment: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [bins, frames] of one segment and which of the frames are sound.
+
+        By itself, padded to a whole token: padded to the longest of a batch, the edge at its end
+        would look different to the features from batch to batch.
+        """
+        made = self._features(
+            segment.numpy(),
+            sampling_rate=RATE,
+            padding="longest",
+            pad_to_multiple_of=self._samples_per_token,
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        return made["input_features"][0], made["attention_mask"][0]
+
+
+def _folder(path: str | Path) -> Path:
+    if Path(path).is_dir():
+        return Path(path)
+    try:
+        wanted = ["*.json", "model*.safetensors"]
+        return Path(snapshot_download(str(path), allow_patterns=wanted))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise InvalidInput(
+            f"There is no speech tokenizer at {path}: give a folder with its config.json and "
+            "model.safetensors, or its name on the Hub (THUDM/glm-4-voice-tokenizer)."
+        ) from error
+
+
+def _read(sound: Sound, rate: int | None) -> tuple[Tensor, int]:
+    """The first channel of a clip, float32, and its rate."""
+    if isinstance(sound, (Path, str, bytes)):
+        name = "the clip" if isinstance(sound, bytes) else str(sound)
+        try:
+            source = io.BytesIO(sound) if isinstance(sound, bytes) else sound
+            samples, rate = soundfile.read(source, dtype="float32", always_2d=True)
+        except (soundfile.LibsndfileError, OSError) as error:
+            raise InvalidInput(f"{name} is no sound file that can be read: {error}") from error
+        return torch.from_numpy(np.ascontiguousarray(samples[:, 0])), int(rate)
+    if rate is None:
+        raise InvalidInput("A waveform was given without its sampling rate; say it in Hz.")
+    wave = torch.as_tensor(sound, dtype=torch.float32).cpu()
+    return (wave[0] if wave.ndim == 2 else wave).contiguous(), rate
