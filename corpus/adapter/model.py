@@ -141,7 +141,7 @@ class SelfAttention(nn.Module):
         self.dense = nn.Linear(self.sizes[0], config.hidden_size, bias=False)
 
     def forward(
-        self, hidden: Tensor, mask: Tensor | None, turn: tuple[Tensor, Tensor], **flash: Any
+        self, hidden: Tensor, mask: Tensor | None, turn: tuple[Tensor, Tensor], **flash: object
     ) -> Tensor:
         """Attends; `flash` is what flash attention needs to know of packed sequences."""
         batch, length, _ = hidden.shape
@@ -188,7 +188,7 @@ class Layer(GradientCheckpointingLayer):
         self.mlp = MLP(config)
 
     def forward(
-        self, hidden: Tensor, mask: Tensor | None, turn: tuple[Tensor, Tensor], **flash: Any
+        self, hidden: Tensor, mask: Tensor | None, turn: tuple[Tensor, Tensor], **flash: object
     ) -> Tensor:
         """[batch, length, hidden] to the same."""
         hidden = hidden + self.self_attention(self.input_layernorm(hidden), mask, turn, **flash)
@@ -337,17 +337,18 @@ def load_base(path: str | Path, dtype: torch.dtype | str = torch.bfloat16) -> Ch
     """
     try:
         config = ChatGLMConfig.from_pretrained(path)
-        model, found = ChatGLMForCausalLM.from_pretrained(
+        loaded: Any = ChatGLMForCausalLM.from_pretrained(
             path, config=config, dtype=dtype, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise InvalidInput(
             f"{path} holds no GLM-4-Voice model that can be loaded: {' '.join(str(error).split())}"
         ) from error
+    model, found = loaded
     wrong = [*found["missing_keys"], *found["mismatched_keys"], *found["unexpected_keys"]]
     if config.model_type != "chatglm" or wrong:
         raise InvalidInput(
-            f"{path} is not a GLM-4-Voice model: {len(wrong)} of its weights are missing, of another "
-            f"shape or unknown, {wrong[:1]} for one."
+            f"{path} is not a GLM-4-Voice model: {len(wrong)} of its weights are missing, of "
+            f"another shape or unknown, {wrong[:1]} for one."
         )
     return model

@@ -254,7 +254,6 @@ class SpeechTokenizer:
         return tokens_of
 
     def _encode(self, segments: Sequence[Tensor]) -> list[list[int]]:
-        segments = [segment for segment in segments]
         frames = [self._frames(segment) for segment in segments if len(segment)]
         if not frames:
             return [[] for _ in segments]
