@@ -103,8 +103,8 @@ def _inputs(run: RunFolder, recipe: Recipe, prompts: Prompts, tts_model: str) ->
         digest.update(sha256(path.read_bytes()).digest())
     digest.update(prompts.digest.encode())
     servers, copies = {"endpoints", "concurrency"}, {"target"}
-    places: dict[str, Any] = {"llm": servers, "shards": copies, "prompts": True}
-    shaping = recipe.model_dump_json(exclude=places)
+    apart: dict[str, Any] = {"llm": servers, "shards": copies, "prompts": True, "adapter": True}
+    shaping = recipe.model_dump_json(exclude=apart)
     digest.update(f"{shaping}\0{tts_model}".encode())
     return digest.hexdigest()
 

@@ -214,6 +214,55 @@ class Shards(_Section):
     target: Annotated[str, Field(pattern=r"^([a-z][a-z0-9+]*://[^@]+)?$")] = ""
 
 
+class Adapter(_Section):
+    """How the adapter is trained; the defaults are the published ones but for `packing`.
+
+    `packing` puts as many samples into a row of `packing_length` tokens as fit. Sequences longer
+    than `max_length` are left out. `loss` is taken of the whole "sequence" or of the "response";
+    `weighting` by "token" or, as published, by "sample". `attention` is the name of an attention of
+    transformers'. `save_steps` has to be a multiple of `eval_steps`, so that the best is on file.
+    `peak_tflops` of one device has the share of it that is used reported. `max_steps` 0 is no
+    limit.
+    """
+
+    r: Positive = 32
+    alpha: Positive = 32
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    target_modules: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "query_key_value",
+        "dense",
+        "dense_h_to_4h",
+        "dense_4h_to_h",
+    )
+    learning_rate: Annotated[float, Field(gt=0.0)] = 1e-4
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
+    epochs: Annotated[float, Field(gt=0.0)] = 5.0
+    max_steps: Annotated[StrictInt, Field(ge=0)] = 0
+    max_length: Annotated[StrictInt, Field(ge=16)] = 2048
+    warmup_steps: Annotated[StrictInt, Field(ge=0)] = 50
+    batch_size: Positive = 1
+    gradient_accumulation_steps: Positive = 4
+    packing: StrictBool = True
+    packing_length: Annotated[StrictInt, Field(ge=16)] = 2048
+    loss: Literal["sequence", "response"] = "sequence"
+    weighting: Literal["token", "sample"] = "sample"
+    save_steps: Positive = 200
+    eval_steps: Positive = 200
+    affect_dropout: Share = 1 / 3
+    gradient_checkpointing: StrictBool = False
+    attention: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] = "sdpa"
+    peak_tflops: Annotated[float, Field(ge=0.0)] = 0.0
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Adapter":
+        if self.save_steps % self.eval_steps:
+            raise ValueError("adapter.save_steps has to be a multiple of adapter.eval_steps")
+        if self.packing and self.packing_length < self.max_length:
+            raise ValueError("adapter.packing_length may not be below adapter.max_length")
+        return self
+
+
 class Recipe(_Section):
     """Everything a run is made from. `prompts` is a folder; empty means the bundled one."""
 
@@ -228,6 +277,7 @@ class Recipe(_Section):
     dedup: Dedup = Dedup()
     speech: Speech
     shards: Shards = Shards()
+    adapter: Adapter = Adapter()
 
     @model_validator(mode="after")
     def _something_to_make(self) -> "Recipe":

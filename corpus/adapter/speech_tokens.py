@@ -11,7 +11,7 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import file_digest, sha256
 from pathlib import Path
 
@@ -164,23 +164,36 @@ class _Encoder(nn.Module):
         ).view(hidden.shape[:2])
 
 
+def encoder_of(folder: Path) -> _Encoder:
+    """The network that a `config.json` describes, without weights yet."""
+    return _Encoder(_Config.read(folder))
+
+
 class SpeechTokenizer:
     """Encodes clips; `from_pretrained` loads one.
 
     Attributes:
-        digest: SHA-256 of the checkpoint, which its tokens are stored under.
         codes: How many different tokens there are.
     """
 
     def __init__(
-        self, encoder: _Encoder, features: WhisperFeatureExtractor, digest: str, device: str
+        self,
+        encoder: _Encoder,
+        features: WhisperFeatureExtractor,
+        folder: Path,
+        device: torch.device,
     ) -> None:
         self._encoder = encoder.to(device).eval()
         self._features = features
-        self._device = torch.device(device)
-        self.digest = digest
+        self._folder = folder
+        self._device = device
         self.codes = encoder.config.codes
         self._samples_per_token = features.hop_length * 2 * encoder.config.pooling
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the checkpoint, which its tokens are stored under."""
+        return checkpoint_digest(self._folder)
 
     @classmethod
     def from_pretrained(cls, path: str | Path, device: str = "cpu") -> "SpeechTokenizer":
@@ -191,31 +204,33 @@ class SpeechTokenizer:
             device: Where it runs, `cpu` or `cuda:0` for example.
 
         Raises:
-            InvalidInput: There is no such checkpoint, or it is another model's.
+            InvalidInput: There is no such checkpoint or device, or it is another model's.
         """
-        folder = _folder(path)
+        place = _device(device)
+        folder = checkpoint_folder(path)
         try:
-            config = _Config.read(folder)
+            encoder = encoder_of(folder)
             features = WhisperFeatureExtractor.from_pretrained(folder)
-            files = sorted(folder.glob("model*.safetensors"))
             weights = {
                 name.removeprefix(_PREFIX): value
-                for file in files
+                for file in _weights(folder)
                 for name, value in load_file(file).items()
             }
-            encoder = _Encoder(config)
             wanted = encoder.state_dict().keys()
             encoder.load_state_dict({name: weights[name].float() for name in wanted})
-        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+        except (
+            OSError,
+            KeyError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+            SafetensorError,
+        ) as error:
             raise InvalidInput(
                 f"{path} holds no GLM-4-Voice speech tokenizer that can be loaded "
                 f"({type(error).__name__}: {' '.join(str(error).split())[:300]})."
             ) from error
-        digest = sha256()
-        for file in (folder / "config.json", folder / "preprocessor_config.json", *files):
-            with file.open("rb") as opened:
-                digest.update(file_digest(opened, "sha256").digest())
-        return cls(encoder, features, digest.hexdigest(), device)
+        return cls(encoder, features, folder, place)
 
     def encode(
         self, sounds: Iterable[Sound], sampling_rate: int | None = None, batch: int = BATCH
@@ -289,7 +304,12 @@ class SpeechTokenizer:
         return made["input_features"][0], made["attention_mask"][0]
 
 
-def _folder(path: str | Path) -> Path:
+def checkpoint_folder(path: str | Path) -> Path:
+    """The folder of a checkpoint; one that is named on the Hub is fetched.
+
+    Raises:
+        InvalidInput: There is none.
+    """
     if Path(path).is_dir():
         return Path(path)
     try:
@@ -300,6 +320,47 @@ def _folder(path: str | Path) -> Path:
             f"There is no speech tokenizer at {path}: give a folder with its config.json and "
             "model.safetensors, or its name on the Hub (THUDM/glm-4-voice-tokenizer)."
         ) from error
+
+
+def _weights(folder: Path) -> list[Path]:
+    return sorted(folder.glob("model*.safetensors"))
+
+
+def checkpoint_digest(folder: Path) -> str:
+    """SHA-256 over the files of a checkpoint, which need not be loaded for it.
+
+    Raises:
+        InvalidInput: A file is missing.
+    """
+    digest = sha256()
+    weights = _weights(folder) or [folder / "model.safetensors"]
+    try:
+        for path in (folder / "config.json", folder / "preprocessor_config.json", *weights):
+            with path.open("rb") as file:
+                digest.update(file_digest(file, "sha256").digest())
+    except OSError as error:
+        raise InvalidInput(
+            f"{folder} holds no GLM-4-Voice speech tokenizer: {path.name} cannot be read "
+            f"({error.strerror})."
+        ) from error
+    return digest.hexdigest()
+
+
+def devices_here() -> list[str]:
+    """Every GPU that PyTorch can use, or else the CPU."""
+    return [f"cuda:{n}" for n in range(torch.cuda.device_count())] or ["cpu"]
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter from a build without CUDA
+        raise InvalidInput(
+            f"There is no device '{name}' that PyTorch can use here; there is "
+            f"{', '.join(dict.fromkeys(['cpu', *devices_here()]))}."
+        ) from error
+    return device
 
 
 def _read(sound: Sound, rate: int | None) -> tuple[Tensor, int]:
