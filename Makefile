@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup setup-qwen-tts peers corpus report test test-vllm test-qwen-tts lint bench clean
+.PHONY: setup setup-qwen-tts peers corpus report adapter test test-vllm test-qwen-tts lint bench clean
 
 corpus: $(READY)
 	$(BIN)/sympatheia build demo
@@ -11,6 +11,14 @@ corpus: $(READY)
 
 report: corpus
 	$(BIN)/sympatheia report runs/demo
+
+# With a tiny base and speech tokenizer, both random: what there is to see is that it all runs.
+TINY := runs/demo/tiny
+adapter: corpus
+	$(BIN)/python -m corpus.adapter.tiny make $(TINY)
+	$(BIN)/sympatheia encode runs/demo --speech-tokenizer $(TINY)/speech-tokenizer
+	$(BIN)/sympatheia train runs/demo --base $(TINY)/base
+	$(BIN)/python -m corpus.adapter.tiny compare $(TINY)/base runs/demo/adapter
 
 setup: $(READY)
 

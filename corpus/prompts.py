@@ -183,6 +183,15 @@ class Prompts:
         return self.render("judge", values)
 
 
+def read_anchors(folder: Path) -> AnchorFile:
+    """The anchors of a prompts folder, without its other files.
+
+    Raises:
+        InvalidInput: the file is missing, or a field of it is missing, unknown or out of range.
+    """
+    return _read(folder / "anchors.yaml", AnchorFile)
+
+
 def template_sets(folder: Path) -> list[str]:
     """Names of the template sets a prompts folder offers."""
     return sorted(path.name for path in (folder / "templates").glob("*") if path.is_dir())

@@ -1,4 +1,4 @@
-"""Publishing: makes a repository of the Hugging Face Hub hold exactly the files of a folder.
+"""Publishing: makes a repository of the Hugging Face Hub hold the files of a folder.
 
 `huggingface_hub` does the sending. It leaves out what the Hub has already, so a call after a failed
 one goes on where that one stopped, and a call with nothing new to send makes no commit. This module
@@ -11,10 +11,7 @@ The token comes from HF_TOKEN or the hub's own login; nothing here keeps, prints
 import logging
 import re
 import sys
-import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from hashlib import sha1
@@ -23,13 +20,7 @@ from typing import Literal
 
 import httpx2
 import huggingface_hub as hub
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    HFValidationError,
-    LocalTokenNotFoundError,
-    OfflineModeIsEnabled,
-    OIDCError,
-)
+from huggingface_hub.errors import HFValidationError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import (  # type: ignore[attr-defined]  # exported, but not to mypy
     disable_progress_bars,
@@ -37,6 +28,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # exported, b
 )
 
 from corpus.errors import InvalidInput, SympatheiaError
+from corpus.hub_errors import in_words
 from corpus.manifest import facts_of
 from corpus.run_folder import RunFolder
 
@@ -95,7 +87,7 @@ def require_token() -> None:
     Raises:
         SympatheiaError: there is none, or it is garbled.
     """
-    with _in_words("Looking for a token"):
+    with in_words("Looking for a token"):
         token = hub.get_token()
     if token is None:
         raise SympatheiaError(
@@ -114,8 +106,8 @@ def require_token() -> None:
 class Publication:
     """A folder, and the repository that is to hold it.
 
-    `without` has the patterns of files that are not sent, `owned` those of files that are removed
-    from the repository if the folder has them no longer; a `*` takes any number of folders.
+    `only` has the patterns of files that are sent, `owned` those of files that are removed from the
+    repository if the folder has them no longer; a `*` takes any number of folders.
     """
 
     folder: Path
@@ -123,7 +115,7 @@ class Publication:
     repo_type: Literal["dataset", "model"] = "dataset"
     private: bool = False
     message: str = "Publish the corpus"
-    without: tuple[str, ...] = ()
+    only: tuple[str, ...] = ("*",)
     owned: tuple[str, ...] = ("data/*.parquet",)
 
     def __post_init__(self) -> None:
@@ -158,11 +150,11 @@ class Publication:
             for path in sorted(self.folder.glob("**/*"))
             if path.is_file()
         }
-        ignored = (*HIDDEN, *self.without)
         return {
             name: size
             for name, size in names.items()
-            if not any(fnmatch(name, pattern) for pattern in ignored)
+            if any(fnmatch(name, pattern) for pattern in self.only)
+            and not any(fnmatch(name, pattern) for pattern in HIDDEN)
         }
 
     def listing(self) -> str:
@@ -179,7 +171,7 @@ class Publication:
         Raises:
             SympatheiaError: the Hub refuses or fails, or the repository is public and should not.
         """
-        with _in_words(f"Making the repository {self.repo_id}", self.repo_id):
+        with in_words(f"Making the repository {self.repo_id}", self.repo_id):
             api = _api()
             api.create_repo(
                 self.repo_id,
@@ -202,7 +194,7 @@ class Publication:
             SympatheiaError: the Hub refuses or fails; what has arrived is not sent again.
         """
         with (
-            _in_words(f"Uploading to {self.repo_id}", self.repo_id),
+            in_words(f"Uploading to {self.repo_id}", self.repo_id),
             warnings.catch_warnings(record=True) as noted,
         ):
             commit = _api().upload_folder(
@@ -210,7 +202,8 @@ class Publication:
                 repo_type=self.repo_type,
                 folder_path=self.folder,
                 commit_message=self.message,
-                ignore_patterns=[*HIDDEN, *self.without],
+                allow_patterns=list(self.only),
+                ignore_patterns=list(HIDDEN),
                 # Shards of an earlier version would be read along with the new ones.
                 delete_patterns=list(self.owned),
             )
@@ -224,7 +217,7 @@ class Publication:
         Raises:
             SympatheiaError: something is missing, different or left over, or the Hub fails.
         """
-        with _in_words(f"Listing what {self.repo_id} holds", self.repo_id):
+        with in_words(f"Listing what {self.repo_id} holds", self.repo_id):
             tree = _api().list_repo_tree(
                 self.repo_id, recursive=True, revision=commit, repo_type=self.repo_type
             )
@@ -275,129 +268,3 @@ def _without_signatures(record: logging.LogRecord) -> bool:
     """Cuts addresses short: those of the storage carry a permission to write, very long."""
     record.msg, record.args = re.sub(r"\?\S+", "", record.getMessage()), ()
     return True
-
-
-# What the Hub's statuses mean for one who publishes, and what to do about it.
-_REFUSALS = {
-    (401,): (
-        "the token is not accepted",
-        "Set HF_TOKEN to a valid token that may write, or log in with 'hf auth login'",
-    ),
-    (402, 413, 507): (
-        "there is no room left for it",
-        "Free some storage of '{namespace}' there, or have its quota raised",
-    ),
-    (403,): (
-        "the token may not do that",
-        "Use a token that may write to '{namespace}', or another --repo-id",
-    ),
-    (404,): (
-        "the Hub knows no such place",
-        "See that '{namespace}' is your user name or an organization of yours",
-    ),
-    (409, 412): (
-        "someone else is changing the repository",
-        "Wait until that is done",
-    ),
-    (429,): (
-        "the Hub has had too many requests",
-        "Wait {wait}",
-    ),
-    (408, *range(500, 600)): (
-        "the Hub failed, for a reason of its own",
-        "Wait a few minutes",
-    ),
-}
-_RAISED_BY_THE_CLIENT = (httpx2.HTTPError, OSError, RuntimeError, ValueError, KeyError, OIDCError)
-
-_FULL = re.compile(r"quota|storage (limit|patterns)|storage.*(full|exceeded|reached)", re.I)
-_UPLOADING = re.compile(r"Error while uploading '(.+)' to the Hub")
-
-
-@contextmanager
-def _in_words(doing: str, repo_id: str = "") -> Iterator[None]:
-    """Turns whatever the hub's client raises into a sentence.
-
-    Raises:
-        SympatheiaError: the block failed, other than for the disk.
-    """
-    try:
-        yield
-    except _RAISED_BY_THE_CLIENT as raised:
-        error: BaseException = raised
-        if (uploading := _UPLOADING.search(str(raised))) and raised.__cause__:
-            doing, error = f"Uploading {uploading[1]} to {repo_id}", raised.__cause__
-        if isinstance(error, OSError) and error.errno is not None:
-            raise error from None  # a file of ours, not the Hub
-        sentence = _sentence(error, doing, repo_id)
-        # A server may repeat what it was sent, and a trace what the server said.
-        token, trace = _token(), "".join(traceback.format_exception(raised))
-        if token and token in trace:
-            raise SympatheiaError(sentence.replace(token, "(the token)")) from None
-        raise SympatheiaError(sentence) from raised
-
-
-def _token() -> str | None:
-    try:
-        return hub.get_token()
-    except OIDCError:  # that is what failed, so there is none
-        return None
-
-
-def _sentence(error: BaseException, doing: str, repo_id: str) -> str:
-    reason, remedy = _refusal(error) or _trouble(error)
-    remedy = remedy.format(namespace=repo_id.partition("/")[0], wait=_wait(error))
-    return (
-        f"{doing} failed at {hub.constants.ENDPOINT}: {reason}. {remedy}, and run the same command "
-        "again: it goes on from there."
-    )
-
-
-def _refusal(error: BaseException) -> tuple[str, str] | None:
-    """Reason and remedy of an answer that says no; nothing if it is not one."""
-    said = " ".join(str(getattr(error, "server_message", None) or "").split())[:300]
-    if isinstance(error, HfHubHTTPError):
-        status, method = error.response.status_code, error.response.request.method
-    else:
-        # hf_xet, and objects refused one by one, have the Hub's answer in their text alone.
-        found = re.search(r"\b([45]\d\d) [A-Z]", str(error))
-        status, method = int(found[1]) if found else 0, ""
-        said = said or " ".join(str(error).split())[:300]
-    if status in (0, 400, 403, 422) and _FULL.search(said):
-        return f"there is no room left for it ({said})", _REFUSALS[402, 413, 507][1]
-    if not status or isinstance(error, httpx2.TransportError):
-        return None
-    said = f"{status}: {said}" if said else str(status)
-    if method == "PUT" and status == 403:
-        return f"the permission to store it has run out ({said})", "Check the clock of this machine"
-    for statuses, (reason, remedy) in _REFUSALS.items():
-        if status in statuses:
-            return f"{reason} ({said})", remedy
-    return f"the Hub refuses it ({said})", "Mend that"
-
-
-def _trouble(error: BaseException) -> tuple[str, str]:
-    """Reason and remedy of what went wrong on the way to the Hub, or with its answer."""
-    said = " ".join(str(error).split())[:300]
-    match error:
-        case OfflineModeIsEnabled():
-            return "HF_HUB_OFFLINE is set", "Unset it"
-        case LocalTokenNotFoundError() | OIDCError():
-            return f"there is no token ({said})", "Set HF_TOKEN, or log in with 'hf auth login'"
-        case httpx2.ConnectError() | httpx2.ConnectTimeout():
-            return f"it cannot be reached ({said})", "Check the network and HF_ENDPOINT"
-        case httpx2.TimeoutException():
-            return "there was no answer", "See whether the Hub is up"
-        case httpx2.HTTPError() | ConnectionError() | TimeoutError():
-            return f"the connection broke off ({said})", "Check the network"
-        case ValueError() if "Invalid metadata" in said:
-            return f"the Hub refuses the card ({said})", f"Mend {CARD}"
-    name = type(error).__name__
-    return f"the answer was none of a Hub ({name}: {said})", "Check HF_ENDPOINT and the network"
-
-
-def _wait(error: BaseException) -> str:
-    headers = error.response.headers if isinstance(error, HfHubHTTPError) else {}
-    limit = re.search(r"\bt=(\d+)", headers.get("ratelimit", ""))
-    seconds = limit[1] if limit else headers.get("retry-after", "")
-    return f"{seconds} s" if seconds.isdigit() else "a few minutes"

@@ -84,6 +84,23 @@ def _apply(data: dict[str, Any], override: str) -> None:
     section[parts[-1]] = value
 
 
+def with_overrides(recipe: Recipe, overrides: Sequence[str], section: str) -> Recipe:
+    """A recipe with `KEY=VALUE` overrides of one section.
+
+    Raises:
+        InvalidInput: a key is of another section or unknown, or a value is impossible.
+    """
+    data = recipe.model_dump(mode="json")
+    for override in overrides:
+        if not override.startswith(f"{section}."):
+            raise InvalidInput(f"--set '{override}': only keys of {section}.* can be set here.")
+        _apply(data, override)
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise InvalidInput(f"--set: {explain(error)}.") from None
+
+
 def recipe_prompts(recipe: Recipe) -> Prompts:
     """The prompts folder of a recipe, read and checked.
 

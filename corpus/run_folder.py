@@ -30,6 +30,7 @@ class RunFolder:
         self.vllm_log = root / "vllm.log"
         self.rejects = root / "rejects.parquet"
         self.corpus = root / "corpus"
+        self.sequences = root / "sequences"
         self._lock = root / ".lock"
 
     @contextmanager

@@ -4,10 +4,11 @@ Before anything is asked it is looked up here, which is what makes a run resumab
 free to repeat. The store knows requests and answers, never slots or plans, so several runs may
 share one.
 
-Records (completions, clip measures, embeddings) are lines of append-only segment files, one
-segment per writing process, so that several processes and machines can write side by side. A line
-is written with one system call: after a kill it is either whole or the torn last line of a
-segment, which is ignored. Blobs (clips) are files that appear under their name only when whole.
+Records (completions, clip measures, embeddings, speech tokens) are lines of append-only segment
+files, one segment per writing process, so that several processes and machines can write side by
+side. A line is written with one system call: after a kill it is either whole or the torn last line
+of a segment, which is ignored. Blobs (clips) are files that appear under their name only when
+whole.
 """
 
 import os
@@ -169,6 +170,7 @@ class Store:
         self.transcripts = Records(root / "transcripts")
         self.prosody = Records(root / "prosody")
         self.dnsmos = Records(root / "dnsmos")
+        self.speech_tokens = Records(root / "speech_tokens")
         self.clips = Blobs(root / "clips", ".flac")
 
     def __enter__(self) -> "Store":

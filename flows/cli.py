@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from corpus.errors import InvalidInput, SympatheiaError
+from flows.adapter_cli import COMMANDS as ADAPTER_COMMANDS
+from flows.publish_cli import COMMANDS as PUBLISH_COMMANDS
 
 if TYPE_CHECKING:  # imported where they are used, so that help and refusals come at once
     from corpus.prompts import Prompts
@@ -188,36 +190,6 @@ def import_(source: Path, output: Path, recipe: str, overrides: tuple[str, ...])
     _say(f"{done.pairs:,} pairs are in {output}; 'sympatheia check {output}' tells how good.")
 
 
-@cli.command()
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--repo-id", required=True, metavar="NAMESPACE/NAME", help="The repository.")
-@click.option("--private", is_flag=True, help="Make it private, if it is not there yet.")
-@click.option("--dry-run", is_flag=True, help="Show files, sizes and card, and send nothing.")
-def publish(folder: Path, repo_id: str, private: bool, dry_run: bool) -> None:
-    """Publish the dataset of a run or dataset FOLDER on the Hugging Face Hub, once it is checked.
-
-    The token is the one in HF_TOKEN, or that of 'hf auth login'. Publishing again sends what has
-    changed, and goes on where a failed call stopped.
-    """
-    from corpus.publishing import Publication, find_dataset, require_token
-    from flows.services import prefect_api
-
-    publication = Publication(find_dataset(folder), repo_id, private=private)
-    if dry_run:
-        click.echo(publication.listing())
-        _say(f"Nothing was sent to {publication.url}, and the quality gates were not checked.")
-        return
-    require_token()
-    _say(f"{publication.folder}: {len(publication.files):,} files for {publication.url}")
-    with prefect_api():
-        from flows.publish import publish_dataset
-
-        published = publish_dataset(publication.folder, repo_id, private)
-    done = "Published and verified" if published.changed else "Verified; there was nothing to send"
-    _say(f"{done}: commit {published.commit}.")
-    click.echo(published.url)
-
-
 @cli.group()
 def anchors() -> None:
     """List or check the anchors of a prompts folder."""
@@ -335,6 +307,10 @@ def serve_qwen_tts(
     qwen_tts_server.launch(
         python, model=model, devices=devices, host=host, port=port, batch=batch, name=name
     )
+
+
+for command in (*ADAPTER_COMMANDS, *PUBLISH_COMMANDS):
+    cli.add_command(command)
 
 
 def _say(text: str) -> None:

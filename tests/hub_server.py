@@ -378,6 +378,13 @@ class Hub:
     async def _xet(self, request: web.Request) -> web.Response:
         return _no(404, "There is no Xet storage here")
 
+    # What tests do with it
+
+    def held(self, repo_id: str, kind: str = "datasets") -> dict[str, bytes]:
+        """What was published into a repository."""
+        files = self.repository(repo_id, kind).files
+        return {name: files[name].content for name in files if name != ".gitattributes"}
+
 
 def _repo_id(request: web.Request) -> str:
     return f"{request.match_info['space']}/{request.match_info['name']}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, silu
 from torch.utils.checkpoint import checkpoint
@@ -30,6 +31,8 @@ IGNORED = -100
 LOSS_CHUNK = 1024
 """Positions whose logits exist at once while a loss is computed: 0.7 GB in float32 at the published
 vocabulary of 168,960."""
+RANDOM = "random_weights"
+"""A key of `config.json` by which a checkpoint made for a demonstration says so."""
 _ROPE_THETA = 10_000.0
 
 
@@ -325,6 +328,11 @@ class ChatGLMForCausalLM(PreTrainedModel, GenerationMixin):
         return (cross_entropy(logits, labels, reduction="none") * weights).sum()
 
 
+def is_random(path: str | Path) -> bool:
+    """Whether a checkpoint says of itself that its weights are random."""
+    return bool(getattr(ChatGLMConfig.from_pretrained(path), RANDOM, False))
+
+
 def load_base(path: str | Path, dtype: torch.dtype | str = torch.bfloat16) -> ChatGLMForCausalLM:
     """Loads a checkpoint of the published layout: a folder, or a name on the Hub.
 
@@ -340,7 +348,7 @@ def load_base(path: str | Path, dtype: torch.dtype | str = torch.bfloat16) -> Ch
         loaded: Any = ChatGLMForCausalLM.from_pretrained(
             path, config=config, dtype=dtype, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InvalidInput(
             f"{path} holds no GLM-4-Voice model that can be loaded: {' '.join(str(error).split())}"
         ) from error

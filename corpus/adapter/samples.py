@@ -161,7 +161,7 @@ def label(sample: Sample, of: str, weighting: str) -> tuple[Tensor, Tensor]:
     start = sample.response if of == "response" else 1
     labels[:start] = IGNORED
     weight = 1.0 if weighting == "token" else 1.0 / (len(labels) - start)
-    return labels, torch.full(labels.shape, weight)
+    return labels, torch.where(labels == IGNORED, 0.0, weight)
 
 
 class Collator:

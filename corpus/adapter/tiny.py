@@ -9,11 +9,12 @@ from pathlib import Path
 import click
 import orjson
 import torch
+from peft import PeftModel
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, WhisperFeatureExtractor
 
-from corpus.adapter.model import ChatGLMConfig, ChatGLMForCausalLM
+from corpus.adapter.model import RANDOM, ChatGLMConfig, ChatGLMForCausalLM, load_base
 from corpus.adapter.speech_tokens import SpeechTokenizer, encoder_of
 
 CODES = 256
@@ -30,8 +31,6 @@ SPECIAL = (
     "<|assistant|>",
     "<|observation|>",
 )
-RANDOM = "random_weights"
-"""A key of the base's configuration that says so; the adapter's card repeats it."""
 
 
 def make_base(folder: Path, seed: int = 0, codes: int = CODES) -> None:
@@ -92,13 +91,39 @@ def make_speech_tokenizer(folder: Path, seed: int = 0, codes: int = CODES) -> No
     SpeechTokenizer.from_pretrained(folder)
 
 
-@click.command()
+def logits_change(base: Path, adapter: Path) -> float:
+    """By how much an adapter, loaded back over its base, changes a logit at most."""
+    model = load_base(base, dtype=torch.float32).eval()
+    ids = torch.arange(model.config.padded_vocab_size)[None]
+    with torch.no_grad():
+        before = model(input_ids=ids).logits
+        after = PeftModel.from_pretrained(model, adapter).eval()(input_ids=ids).logits
+    return float((before - after).abs().max())
+
+
+@click.group()
+def main() -> None:
+    """Tiny random checkpoints, for the demo of the adapter."""
+
+
+@main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-def main(folder: Path) -> None:
+def make(folder: Path) -> None:
     """Write FOLDER/base and FOLDER/speech-tokenizer, both random."""
     make_base(folder / "base")
     make_speech_tokenizer(folder / "speech-tokenizer")
-    click.echo(f"Random tiny checkpoints are in {folder}.", err=True)
+    click.echo(f"{folder} has a base and a speech tokenizer with random weights.", err=True)
+
+
+@main.command()
+@click.argument("base", type=click.Path(path_type=Path, exists=True))
+@click.argument("adapter", type=click.Path(path_type=Path, exists=True))
+def compare(base: Path, adapter: Path) -> None:
+    """Load ADAPTER over BASE and say what it changes."""
+    click.echo(
+        f"{adapter} loads back and changes logits by up to {logits_change(base, adapter):.3f}. Its "
+        "base has random weights: it shows that everything runs, and knows nothing."
+    )
 
 
 if __name__ == "__main__":

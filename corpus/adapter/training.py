@@ -4,17 +4,13 @@ What is ours is what the Trainer cannot know: several samples to a row with posi
 weights for the loss, evaluation by subset and anchor, and how fast the hardware is used.
 """
 
-import json
-import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import get_last_checkpoint
 
 from corpus.adapter.model import ChatGLMForCausalLM, load_base
 from corpus.adapter.samples import (
@@ -29,30 +25,12 @@ from corpus.adapter.samples import (
     share_filled,
 )
 from corpus.adapter.trainer import AdapterTrainer, LoraModel, Report, Speed
+from corpus.adapter.training_folder import Trained, TrainingFolder
 from corpus.errors import InvalidInput, SympatheiaError
-from corpus.store import write_whole
 from schemas.recipe import Adapter
 
-CHECKPOINTS = "checkpoints"
 KEPT_CHECKPOINTS = 2
 """The newest, to continue from, and the best; the Trainer keeps both."""
-
-# What a checkpoint has when it is whole; the state is written last.
-_WHOLE = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
-
-_MAY_CHANGE = {"epochs", "max_steps", "attention", "gradient_checkpointing", "peak_tflops"}
-"""Settings that do not change what was learnt so far."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What came of it: losses by name, and what the model was trained on."""
-
-    steps: int
-    best_step: int
-    losses: dict[str, float]
-    history: list[dict[str, Any]]
-    data: dict[str, Any]
 
 
 def train(
@@ -89,6 +67,10 @@ def train(
     data = {"train": facts(train_set), "eval": facts(eval_set)}
     length = settings.packing_length if settings.packing else settings.max_length
     data["rows"] = {"count": len(rows), "filled": round(share_filled(rows, length), 4)}
+    place = TrainingFolder(output)
+    done = place.begin(base, settings, seed, data)
+    if done is not None:
+        return done
     torch.manual_seed(seed)
     model = _with_lora(base, settings)
     if model.vocab_size < len(tokenizer):
@@ -96,10 +78,9 @@ def train(
             f"{base} has {model.vocab_size} embeddings, its tokenizer {len(tokenizer)} tokens; "
             "they belong to different models."
         )
-    _same_training(output, settings, seed, data)
     trainer = AdapterTrainer(
         model.peft,
-        _arguments(output, settings, seed, deepspeed),
+        _arguments(place.checkpoints, settings, seed, deepspeed),
         rows=rows,
         eval_rows=_rows(eval_set, settings, seed),
         collator=Collator(settings.loss, settings.weighting),
@@ -107,7 +88,7 @@ def train(
         report=report,
     )
     try:
-        trainer.train(resume_from_checkpoint=_last_whole(output / CHECKPOINTS))
+        trainer.train(resume_from_checkpoint=get_last_checkpoint(place.checkpoints))
     except torch.OutOfMemoryError as error:
         raise SympatheiaError(
             "The device's memory is full. Lower adapter.packing_length or adapter.batch_size, or "
@@ -115,10 +96,12 @@ def train(
             "at the last save."
         ) from error
     losses = trainer.evaluate()
+    state = trainer.state
+    best = state.best_global_step or state.global_step
+    trained = Trained(state.global_step, best, losses, state.log_history, data)
     if trainer.is_world_process_zero():
-        _save(model.peft, output)
-    best = trainer.state.best_global_step or trainer.state.global_step
-    return Trained(trainer.state.global_step, best, losses, trainer.state.log_history, data)
+        place.finish(model.peft, trained)
+    return trained
 
 
 def _with_lora(base: str | Path, settings: Adapter) -> LoraModel:
@@ -162,11 +145,11 @@ def _rows(samples: Samples, settings: Adapter, seed: int) -> list[list[Sample]]:
 
 
 def _arguments(
-    output: Path, settings: Adapter, seed: int, deepspeed: Path | None
+    checkpoints: str, settings: Adapter, seed: int, deepspeed: Path | None
 ) -> TrainingArguments:
     cuda = torch.cuda.is_available()
     return TrainingArguments(
-        output_dir=str(output / CHECKPOINTS),
+        output_dir=checkpoints,
         per_device_train_batch_size=settings.batch_size,
         per_device_eval_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
@@ -197,49 +180,3 @@ def _arguments(
         seed=seed % 2**32,
         deepspeed=str(deepspeed) if deepspeed else None,
     )
-
-
-# Checkpoints
-
-
-def _last_whole(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end; those that were not are removed."""
-    found = sorted(
-        folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"),
-        key=lambda path: int(path.name.rpartition("-")[2]),
-    )
-    while found:
-        newest = found.pop()
-        try:
-            json.loads((newest / "trainer_state.json").read_bytes())
-            if all((newest / name).is_file() for name in _WHOLE):
-                return str(newest)
-        except (OSError, json.JSONDecodeError):
-            pass  # killed while it was saved; the one before is whole
-        shutil.rmtree(newest)
-    return None
-
-
-def _same_training(output: Path, settings: Adapter, seed: int, data: dict[str, Any]) -> None:
-    """Refuses to continue what was begun from other samples or in another way."""
-    told = {"seed": seed, "data": data, **settings.model_dump(mode="json", exclude=_MAY_CHANGE)}
-    path = output / CHECKPOINTS / "training.json"
-    if path.is_file():
-        before = json.loads(path.read_bytes())
-        changed = [name for name in told if before.get(name) != told[name]]
-        if changed:
-            raise InvalidInput(
-                f"{output} holds the checkpoints of another training: its {changed[0]} differs. "
-                "Name another --output, or delete them."
-            )
-    write_whole(path, json.dumps(told, indent=1).encode())
-
-
-def _save(lora: PeftModel, output: Path) -> None:
-    """Puts the adapter, the best that was found, in its place."""
-    fresh = output / ".new"
-    shutil.rmtree(fresh, ignore_errors=True)
-    lora.save_pretrained(str(fresh))
-    for name in ("adapter_model.safetensors", "adapter_config.json"):
-        (fresh / name).replace(output / name)
-    shutil.rmtree(fresh)

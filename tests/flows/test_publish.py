@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import DatasetCard, DatasetCardData, constants
-from huggingface_hub.utils import _http
 
 from corpus import publishing
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.publishing import Publication, find_dataset
 from corpus.run_folder import RunFolder
 from schemas.tables import TEXT_ROWS
+from tests.hub_client import hub_environment, hub_of_this_process
 from tests.hub_server import READER, TOKEN, Hub
 from tests.line import sympatheia
 
@@ -56,18 +56,8 @@ def folder(tmp_path) -> Path:
 
 @pytest.fixture
 def hub(monkeypatch):
-    """The double, as this process's Hub; `hub.waits` has how long the client would have slept."""
-    waits: list[float] = []
-    with Hub() as hub:
-        hub.waits = waits
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=waits.append))
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        huggingface_hub.close_session()
+    with hub_of_this_process(monkeypatch) as hub:
         yield hub
-    huggingface_hub.close_session()
 
 
 def publish(folder: Path, repo_id: str = REPO, **settings) -> bool:
@@ -90,9 +80,8 @@ def sent(folder: Path) -> dict[str, bytes]:
     }
 
 
-def held(hub: Hub, repo_id: str = REPO, kind: str = "datasets") -> dict[str, bytes]:
-    files = hub.repository(repo_id, kind).files
-    return {name: files[name].content for name in files if name != ".gitattributes"}
+def held(hub: Hub, kind: str = "datasets") -> dict[str, bytes]:
+    return hub.held(REPO, kind)
 
 
 def refused(folder: Path, **settings) -> str:
@@ -181,7 +170,8 @@ def test_a_model_repository_with_another_selection(hub, tmp_path):
     (folder / "adapter_model.safetensors").write_bytes(b"weights" * 1000)
     (folder / "adapter_config.json").write_text("{}")
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
-    settings = {"repo_type": "model", "without": ("checkpoints/*",), "message": "An adapter"}
+    only = ("adapter_*", "README.md")
+    settings = {"repo_type": "model", "only": only, "message": "An adapter"}
     assert publish(folder, **settings)
     assert held(hub, kind="models").keys() == {
         "README.md",
@@ -443,15 +433,7 @@ def env(tmp_path):
         "module.check_folder = lambda folder: []\n"
     )
     with Hub() as hub:
-        yield {
-            "hub": hub,
-            "PYTHONPATH": str(hook),
-            "HF_ENDPOINT": hub.url,
-            "HF_HUB_OFFLINE": "0",
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HOME": str(tmp_path / "home"),
-            "HF_TOKEN": TOKEN,
-        }
+        yield hub_environment(hub, tmp_path / "home") | {"hub": hub, "PYTHONPATH": str(hook)}
 
 
 def everything_in(folder: Path) -> bytes:

@@ -1,0 +1,91 @@
+"""The adapter flow: from encoded sequences to a trained adapter with its card."""
+
+import time
+from uuid import UUID
+
+import click
+from prefect import flow, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+
+from corpus.adapter.adapter_folder import name_base
+from corpus.adapter.card import AdapterFacts, write_adapter_card
+from corpus.adapter.launch import Order, launch
+from corpus.adapter.model import is_random
+from corpus.adapter.training_folder import Trained
+from corpus.recipes import recipe_prompts
+from flows.display import duration
+from schemas.recipe import Recipe
+from schemas.slots import SPLITS
+
+SAY_EVERY_SECONDS = 5.0
+
+
+@flow(name="adapter", flow_run_name="{order.output}", validate_parameters=False)
+def train_adapter(order: Order, recipe: Recipe) -> Trained:
+    """Trains an adapter, or continues where a training in the same place was stopped.
+
+    Args:
+        order: what to train, and where.
+        recipe: of the corpus; the card tells it.
+
+    Raises:
+        InvalidInput: the sequences, the base or the settings do not fit.
+        SympatheiaError: the training died; the same call continues at the last save.
+    """
+    trained = fit(order)
+    describe(order, recipe, trained)
+    return trained
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def describe(order: Order, recipe: Recipe, trained: Trained) -> None:
+    """Writes the adapter's card."""
+    settings = order.settings.model_dump(mode="json") | {"seed": order.seed}
+    facts = AdapterFacts(
+        name=f"{recipe.name} adapter",
+        base=order.base,
+        base_is_random=is_random(order.base),
+        corpus=recipe.name,
+        prompts_digest=recipe_prompts(recipe).digest,
+        pairs={split: trained.data[split]["samples"] for split in SPLITS},
+        settings=settings | {"processes": order.processes},
+        steps=trained.best_step,
+        losses=trained.losses,
+    )
+    write_adapter_card(order.output, facts)
+    name_base(order.output, facts.base_model)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def fit(order: Order) -> Trained:
+    """Trains, and shows how far it is on the terminal and on Prefect's pages."""
+    artifact = create_progress_artifact(0.0, key="adapter-progress", description=str(order.output))
+    assert isinstance(artifact, UUID)  # outside an event loop it is not a coroutine
+    told = 0.0
+
+    def report(figures: dict[str, float]) -> None:
+        nonlocal told
+        evaluated = "eval_loss" in figures
+        if not evaluated and time.monotonic() - told < SAY_EVERY_SECONDS:
+            return
+        told = time.monotonic()
+        line = progress_line(figures)
+        click.echo(line, err=True)
+        update_progress_artifact(artifact, 100 * figures["step"] / figures["steps"], line)
+
+    return launch(order, report)
+
+
+def progress_line(figures: dict[str, float]) -> str:
+    """One step's figures, as a person reads them."""
+    parts = [f"step {figures['step']:,.0f} of {figures['steps']:,.0f}"]
+    if "eval_loss" in figures:
+        parts += [f"eval loss {figures['eval_loss']:.4f}"]
+        parts += [f"perplexity {figures['eval_perplexity']:,.2f}"]
+    if "loss" in figures:
+        parts += [f"loss {figures['loss']:.4f}", f"{figures['tokens_per_second']:,.0f} tokens/s"]
+        if "mfu" in figures:
+            parts += [f"{figures['mfu']:.0%} of peak"]
+        parts += [f"{duration(figures['seconds_left'])} left"]
+    return ", ".join(parts)

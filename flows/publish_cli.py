@@ -1,0 +1,109 @@
+"""The commands that hand a corpus or an adapter on; `flows.cli` takes them up."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:  # imported where they are used, so that help and refusals come at once
+    from flows.publish import Published
+
+FOLDER = click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+REPO_ID = click.option("--repo-id", required=True, metavar="NAMESPACE/NAME", help="The repository.")
+PRIVATE = click.option("--private", is_flag=True, help="Make it private, if it is not there yet.")
+DRY_RUN = click.option(
+    "--dry-run", is_flag=True, help="Show files, sizes and card, and send nothing."
+)
+
+
+@click.command()
+@FOLDER
+@REPO_ID
+@PRIVATE
+@DRY_RUN
+def publish(folder: Path, repo_id: str, private: bool, dry_run: bool) -> None:
+    """Publish the dataset of a run or dataset FOLDER on the Hugging Face Hub, once it is checked.
+
+    The token is the one in HF_TOKEN, or that of 'hf auth login'. Publishing again sends what has
+    changed, and goes on where a failed call stopped.
+    """
+    from corpus.publishing import Publication, find_dataset, require_token
+    from flows.services import prefect_api
+
+    publication = Publication(find_dataset(folder), repo_id, private=private)
+    if dry_run:
+        click.echo(publication.listing())
+        _say(f"Nothing was sent to {publication.url}, and the quality gates were not checked.")
+        return
+    require_token()
+    _say(f"{publication.folder}: {len(publication.files):,} files for {publication.url}")
+    with prefect_api():
+        from flows.publish import publish_dataset
+
+        published = publish_dataset(publication.folder, repo_id, private)
+    _tell(published)
+
+
+@click.command("publish-adapter")
+@FOLDER
+@REPO_ID
+@PRIVATE
+@DRY_RUN
+def publish_adapter(folder: Path, repo_id: str, private: bool, dry_run: bool) -> None:
+    """Publish the adapter of a run or adapter FOLDER on the Hugging Face Hub, once it is checked.
+
+    Its configuration, weights, card and training facts are sent, and nothing else of the folder.
+    Tokens and calls after a failed one are as with publish.
+    """
+    from corpus.adapter.adapter_folder import find_adapter
+    from corpus.adapter.publishing import publication_of, require_whole
+    from corpus.publishing import require_token
+    from flows.services import prefect_api
+
+    publication = publication_of(find_adapter(folder), repo_id, private)
+    if dry_run:
+        require_whole(publication.folder)
+        click.echo(publication.listing())
+        _say(f"Nothing was sent to {publication.url}.")
+        return
+    require_token()
+    _say(f"{publication.folder}: {len(publication.files):,} files for {publication.url}")
+    with prefect_api():
+        from flows.publish_adapter import publish_adapter as publish_flow
+
+        published = publish_flow(publication.folder, repo_id, private)
+    _tell(published)
+
+
+@click.command("convert-adapter")
+@FOLDER
+@click.argument("output", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--base",
+    required=True,
+    metavar="DIR_OR_ID",
+    help="The base model, of which the configuration alone is read.",
+)
+def convert_adapter(folder: Path, output: Path, base: str) -> None:
+    """Write the adapter of a run or adapter FOLDER for transformers' own GLM, into OUTPUT.
+
+    It does exactly the same there, under the names that engines other than this pipeline know.
+    """
+    from corpus.adapter.adapter_folder import find_adapter
+    from corpus.adapter.convert import read_base_config, to_native
+
+    to_native(find_adapter(folder), output, read_base_config(base))
+    click.echo(output)
+
+
+def _tell(published: "Published") -> None:
+    done = "Published and verified" if published.changed else "Verified; there was nothing to send"
+    _say(f"{done}: commit {published.commit}.")
+    click.echo(published.url)
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+COMMANDS = (publish, publish_adapter, convert_adapter)
