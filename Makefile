@@ -35,8 +35,9 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m flows.services prepare
 	@touch $(READY)
 
+# Files of tests side by side; the tests of a file share what they set up.
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 # vLLM's CPU build, in an environment of its own: it pins other versions of almost everything.
 VLLM := .venv-vllm

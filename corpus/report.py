@@ -17,6 +17,7 @@ import orjson
 import pyarrow.parquet as pq
 import soundfile
 
+from corpus.adapter import DONE
 from corpus.chat import ChatAnswer
 from corpus.clips import decode
 from corpus.dataset_folder import DatasetFolder, dataset_root
@@ -112,6 +113,7 @@ def gather(dataset: DatasetFolder, run: RunFolder) -> Facts:
         "refusals": None,
         "sound": None,
         "cost": None,
+        "training": _training(run.root / "adapter" / DONE),
     }
     if run.queries.is_file() and run.rejects.is_file():
         rejects = list(read_rows(run.rejects))
@@ -325,6 +327,21 @@ def _cost(run: RunFolder, facts: Facts) -> Facts:
         "answers_per_pair": round(asked["answers"] / sum(map(_total, facts["pairs"].values())), 3),
         "tokens": {role: histogram({"kept": values}) for role, values in tokens.items()},
         "gpu_hours": {section: group["gpu_hours"] for section, group in servers.items()},
+    }
+
+
+def _training(path: Path) -> Facts | None:
+    """The losses of the adapter that was trained on the corpus; None if none was."""
+    if not path.is_file():
+        return None
+    trained = orjson.loads(path.read_bytes())["trained"]
+    return {
+        "losses": trained["losses"],
+        "best_step": trained["best_step"],
+        **{
+            name: [[entry["step"], entry[name]] for entry in trained["history"] if name in entry]
+            for name in ("loss", "eval_loss")
+        },
     }
 
 

@@ -122,6 +122,7 @@ def _sections(facts: Facts) -> list[tuple[str, str, list[Chart]]]:
             _prosody(facts),
         ),
         ("Cost", "What the texts took.", _tokens(facts)),
+        ("Adapter", "The adapter that was trained on this corpus.", _losses(facts)),
     ]
 
 
@@ -443,3 +444,31 @@ def _zip_roles(tokens: dict[str, Facts]) -> Iterable[tuple[tuple[str, str], Fact
         ((role, plural), tokens[role])
         for role, plural in ((QUERY, "queries"), (RESPONSE, "responses"))
     )
+
+
+def _losses(facts: Facts) -> list[Chart]:
+    training = facts["training"]
+    if not training:
+        return []
+    figure = go.Figure(
+        [
+            go.Scatter(
+                x=[step for step, _ in training[name]],
+                y=[loss for _, loss in training[name]],
+                name=label,
+                mode="lines+markers" if name == "eval_loss" else "lines",
+                line_color=colour,
+            )
+            for name, label, colour in (("loss", "train", BLUE), ("eval_loss", "eval", ORANGE))
+        ]
+    )
+    _styled(figure, "step", "loss per token")
+    return [
+        Chart(
+            "Losses",
+            f"The adapter of step {training['best_step']:,} was kept, the best on the eval split.",
+            figure,
+            ("", "value"),
+            [(name.replace("_", " "), round(v, 4)) for name, v in training["losses"].items()],
+        )
+    ]

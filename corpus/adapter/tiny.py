@@ -66,20 +66,22 @@ def _tokenizer(codes: int) -> PreTrainedTokenizerFast:
     )
 
 
-def make_speech_tokenizer(folder: Path, seed: int = 0, codes: int = CODES) -> None:
-    """Writes a speech tokenizer of two layers."""
+def make_speech_tokenizer(
+    folder: Path, seed: int = 0, codes: int = CODES, *, published_size: bool = False
+) -> None:
+    """Writes a speech tokenizer of two layers, or of the published size."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {
-        "d_model": 32,
-        "encoder_attention_heads": 4,
-        "encoder_ffn_dim": 64,
+        "d_model": 1280 if published_size else 32,
+        "encoder_attention_heads": 20 if published_size else 4,
+        "encoder_ffn_dim": 5120 if published_size else 64,
         "num_mel_bins": 128,
         "max_source_positions": 1500,
         "pooling_kernel_size": 4,
         "pooling_type": "avg",
-        "quantize_position": 2,
+        "quantize_position": 16 if published_size else 2,
         "quantize_causal_block_size": 200,
-        "quantize_vocab_size": codes,
+        "quantize_vocab_size": 16_384 if published_size else codes,
     }
     (folder / "config.json").write_bytes(orjson.dumps(config, option=orjson.OPT_INDENT_2))
     WhisperFeatureExtractor(feature_size=128).save_pretrained(folder)

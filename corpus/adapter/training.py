@@ -106,8 +106,7 @@ def train(
 
 def _with_lora(base: str | Path, settings: Adapter) -> LoraModel:
     cuda = torch.cuda.is_available()
-    model: ChatGLMForCausalLM = load_base(base, dtype=torch.bfloat16 if cuda else torch.float32)
-    config = model.config
+    model = load_base(base, dtype=torch.bfloat16 if cuda else torch.float32)
     model.set_attn_implementation(settings.attention)
     found = {
         name.rpartition(".")[2]
@@ -120,6 +119,13 @@ def _with_lora(base: str | Path, settings: Adapter) -> LoraModel:
             f"adapter.target_modules: {base} has no {unknown[0]}; it has "
             f"{', '.join(sorted(found))}."
         )
+    if settings.gradient_checkpointing:
+        model.enable_input_require_grads()
+    return lora_model(model, settings)
+
+
+def lora_model(model: ChatGLMForCausalLM, settings: Adapter) -> LoraModel:
+    """A base model with a new adapter."""
     lora = LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
@@ -128,12 +134,11 @@ def _with_lora(base: str | Path, settings: Adapter) -> LoraModel:
         bias="none",
         task_type="CAUSAL_LM",
     )
-    if settings.gradient_checkpointing:
-        model.enable_input_require_grads()
     peft = get_peft_model(model, lora)
     trained = sum(p.numel() for p in peft.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in peft.parameters()) - trained
     frozen -= model.get_input_embeddings().weight.numel()  # looked up, not multiplied
+    config = model.config
     look = 12.0 * config.num_layers * config.num_attention_heads * config.kv_channels
     return LoraModel(peft, config.padded_vocab_size, 4.0 * frozen + 6.0 * trained, look)
 

@@ -9,6 +9,7 @@ from typing import Any
 from peft import PeftModel
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from corpus.adapter import DONE
 from corpus.adapter.adapter_folder import CONFIG, WEIGHTS
 from corpus.errors import InvalidInput
 from corpus.store import write_whole
@@ -41,7 +42,7 @@ class TrainingFolder:
         self._root = root
         self.checkpoints = str(root / "checkpoints")
         self._begun = root / "checkpoints" / "begun.json"
-        self._done = root / "checkpoints" / "done.json"
+        self._done = root / DONE
 
     def remove_torn(self) -> None:
         """Removes checkpoints that were being written when their training was killed.

@@ -153,6 +153,13 @@ class TestInABrowser:
             drawn = opened.page.locator(".js-plotly-plot .main-svg").count()
             charts = opened.page.locator("figure").count()
             assert drawn >= charts >= 12
+            spilt = opened.page.evaluate(
+                """() => [...document.querySelectorAll('figure')].filter((figure) =>
+                  [...figure.querySelectorAll('.main-svg')].some((svg) =>
+                    svg.getBoundingClientRect().right > figure.getBoundingClientRect().right + 1)
+                ).length"""
+            )
+            assert spilt == 0
             played = opened.page.evaluate(
                 """async () => {
                   const audio = document.querySelector('audio');
