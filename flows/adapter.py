@@ -62,15 +62,18 @@ def fit(order: Order) -> Trained:
     """Trains, and shows how far it is on the terminal and on Prefect's pages."""
     artifact = create_progress_artifact(0.0, key="adapter-progress", description=str(order.output))
     assert isinstance(artifact, UUID)  # outside an event loop it is not a coroutine
-    told = 0.0
+    told, last = 0.0, ""
 
     def report(figures: dict[str, float]) -> None:
-        nonlocal told
+        nonlocal told, last
         evaluated = "eval_loss" in figures
         if not evaluated and time.monotonic() - told < SAY_EVERY_SECONDS:
             return
         told = time.monotonic()
         line = progress_line(figures)
+        if line == last:  # the best, evaluated once more at the end
+            return
+        last = line
         click.echo(line, err=True)
         update_progress_artifact(artifact, 100 * figures["step"] / figures["steps"], line)
 

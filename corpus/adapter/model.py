@@ -23,6 +23,7 @@ from transformers import (
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_outputs import CausalLMOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils.logging import disable_progress_bar
 
 from corpus.errors import InvalidInput
 
@@ -343,6 +344,7 @@ def load_base(path: str | Path, dtype: torch.dtype | str = torch.bfloat16) -> Ch
     Raises:
         InvalidInput: There is no such checkpoint, or it is another model's.
     """
+    disable_progress_bar()
     try:
         config = ChatGLMConfig.from_pretrained(path)
         loaded: Any = ChatGLMForCausalLM.from_pretrained(
