@@ -87,7 +87,9 @@ $(PEERS)/.ready:
 	@touch $@
 
 bench: $(READY) peers
-	@for script in startup near_duplicates client text_run voice speech_run; do $(BIN)/python -m benchmarks.$$script || exit 1; done
+	@for script in startup near_duplicates client text_run voice adapter \
+	    "speech_run --keep runs/bench" "dataset_run runs/bench"; do \
+	  $(BIN)/python -m benchmarks.$$script || exit 1; done
 
 clean:
 	rm -rf .venv $(VLLM) $(QWEN) $(PEERS) .mypy_cache .pytest_cache .ruff_cache

@@ -13,7 +13,7 @@ import orjson
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase
 
 from corpus.adapter.model import IGNORED
 from corpus.errors import InvalidInput
@@ -38,20 +38,6 @@ class Samples:
 
     kept: list[Sample]
     too_long: list[str]
-
-
-def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    """The text tokenizer of a base model.
-
-    Raises:
-        InvalidInput: there is none that can be loaded.
-    """
-    try:
-        return PreTrainedTokenizerFast.from_pretrained(path)
-    except (OSError, ValueError, TypeError) as error:
-        raise InvalidInput(
-            f"{path} has no tokenizer.json that can be loaded: {' '.join(str(error).split())[:200]}"
-        ) from error
 
 
 def read_samples(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Samples:

@@ -29,7 +29,7 @@ from torch.nn.functional import avg_pool1d, conv1d, gelu, pad
 from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoderLayer
 
-from corpus.errors import InvalidInput
+from corpus.errors import InvalidInput, SympatheiaError
 
 RATE = 16_000
 """Hz, what the encoder hears."""
@@ -269,6 +269,19 @@ class SpeechTokenizer:
         return tokens_of
 
     def _encode(self, segments: Sequence[Tensor]) -> list[list[int]]:
+        """The tokens of some segments, together as far as there is memory for them."""
+        try:
+            return self._encode_together(segments)
+        except torch.OutOfMemoryError as error:
+            if len(segments) == 1:
+                raise SympatheiaError(
+                    f"The memory of {self._device} does not hold one segment of "
+                    f"{SEGMENT_SECONDS} s. Free some of it, or name another device."
+                ) from error
+        half = len(segments) // 2
+        return self._encode(segments[:half]) + self._encode(segments[half:])
+
+    def _encode_together(self, segments: Sequence[Tensor]) -> list[list[int]]:
         frames = [self._frames(segment) for segment in segments if len(segment)]
         if not frames:
             return [[] for _ in segments]

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerFast, WhisperFeatureExtractor
 
 from corpus.adapter.model import RANDOM, ChatGLMConfig, ChatGLMForCausalLM, load_base
 from corpus.adapter.speech_tokens import SpeechTokenizer, encoder_of
+from corpus.adapter.text_tokenizer import PREFIX
 
 CODES = 256
 """Different audio tokens; the published models have 16,384."""
@@ -59,8 +60,8 @@ def _tokenizer(codes: int) -> PreTrainedTokenizerFast:
     plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     plain.decoder = decoders.ByteLevel()
     plain.add_special_tokens([*SPECIAL, *(f"<|audio_{n}|>" for n in range(codes))])
-    prefix = [(name, plain.token_to_id(name)) for name in ("[gMASK]", "<sop>")]
-    plain.post_processor = processors.TemplateProcessing("[gMASK] <sop> $A", None, prefix)
+    prefix = [(name, plain.token_to_id(name)) for name in PREFIX]
+    plain.post_processor = processors.TemplateProcessing(f"{' '.join(PREFIX)} $A", None, prefix)
     return PreTrainedTokenizerFast(
         tokenizer_object=plain, pad_token=SPECIAL[0], eos_token=SPECIAL[0], padding_side="left"
     )

@@ -18,12 +18,12 @@ from corpus.adapter.samples import (
     Sample,
     Samples,
     facts,
-    load_tokenizer,
     pack,
     read_samples,
     rows_of,
     share_filled,
 )
+from corpus.adapter.text_tokenizer import load_tokenizer
 from corpus.adapter.trainer import AdapterTrainer, LoraModel, Report, Speed
 from corpus.adapter.training_folder import Trained, TrainingFolder
 from corpus.errors import InvalidInput, SympatheiaError

@@ -21,7 +21,7 @@ from corpus.adapter.speech_tokens import (
     checkpoint_digest,
     resample,
 )
-from corpus.errors import InvalidInput
+from corpus.errors import InvalidInput, SympatheiaError
 from tests.line import sympatheia
 
 WHISPERVQ = Path(__file__).parent / "golden" / "whispervq"
@@ -212,3 +212,26 @@ def test_a_file_format_does_not_matter(tokenizer, encoded):
     wav = io.BytesIO()
     soundfile.write(wav, samples, rate, format="WAV", subtype="PCM_16")
     assert tokenizer.encode([wav.getvalue()]) == encoded[1:2]
+
+
+def full_above(most):
+    """A hook that says the device is full when more segments come together."""
+
+    def hook(_, inputs):
+        if len(inputs[0]) > most:
+            raise torch.OutOfMemoryError("no room")
+
+    return hook
+
+
+def test_segments_that_do_not_fit_together_are_encoded_apart(encoded):
+    tokenizer = SpeechTokenizer.from_pretrained(CHECKPOINT)
+    tokenizer._encoder.register_forward_pre_hook(full_above(2))
+    assert tokenizer.encode(FILES) == encoded
+
+
+def test_a_device_without_room_for_one_is_named():
+    tokenizer = SpeechTokenizer.from_pretrained(CHECKPOINT)
+    tokenizer._encoder.register_forward_pre_hook(full_above(0))
+    with pytest.raises(SympatheiaError, match="The memory of cpu does not hold one segment"):
+        tokenizer.encode(FILES[:1])

@@ -19,11 +19,11 @@ from corpus.adapter.samples import (
     Sample,
     cell_of,
     label,
-    load_tokenizer,
     pack,
     read_samples,
     rows_of,
 )
+from corpus.adapter.text_tokenizer import load_tokenizer
 from corpus.adapter.tiny import CODES, make_base
 from corpus.adapter.trainer import token_losses
 from corpus.errors import InvalidInput, SympatheiaError
@@ -353,7 +353,7 @@ def test_settings_that_do_not_fit_are_refused(order, change, sentence):
 
 
 def test_a_base_that_is_none_is_refused(order, tmp_path):
-    with pytest.raises(InvalidInput, match=r"has no tokenizer\.json"):
+    with pytest.raises(InvalidInput, match="has no text tokenizer"):
         launch(order.model_copy(update={"base": str(tmp_path)}), lambda figures: None)
 
 
