@@ -129,7 +129,7 @@ def training(device: torch.device, steps: int, attention: str) -> dict[str, Any]
         flops = tokens * lora.flops_per_token + looks * lora.flops_per_look
         found[name] = {
             "tokens_per_second": round(tokens / seconds, 1),
-            "mfu": round(flops / seconds / 1e12 / peak, 3),
+            "mfu": round(flops / seconds / 1e12 / peak, 5),
             "milliseconds": round(1e3 * seconds, 1),
         }
         if cuda:

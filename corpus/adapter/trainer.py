@@ -122,21 +122,16 @@ class AdapterTrainer(Trainer):
         """Loss and perplexity per token: of all, by subset, and by subset and anchor."""
         sums: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self._lora.eval()
-        mine = self._eval_rows[self.args.process_index :: self.args.world_size]
-        for row in mine:
+        processes, rows = self.args.world_size, self._eval_rows
+        for first in range(0, len(rows), processes):
+            place = first + self.args.process_index
+            # All take part to the end, since where weights are spread none can compute alone.
+            row = rows[min(place, len(rows) - 1)]
             batch = self._prepare_inputs(self._collator([row]))
             with torch.no_grad(), self.compute_loss_context_manager():
                 losses = token_losses(self._lora, batch)
-            counted = (batch["loss_weights"][:, 1:] != 0)[0]
-            start = 0
-            for sample in row:
-                end = start + len(sample.tokens) - 1
-                kept = counted[start:end]
-                subset, anchor = cell_of(sample.id)
-                for name in ("loss", f"loss_{subset}", f"loss_{subset}_{anchor}"):
-                    sums[name][0] += float(losses[start:end][kept].sum())
-                    sums[name][1] += float(kept.sum())
-                start = end + 1
+            if place < len(rows):
+                _add(sums, row, losses, batch["loss_weights"][0, 1:] != 0)
         self._lora.train()
         metrics = {f"eval_{name}": value for name, value in self._means(sums).items()}
         metrics["eval_perplexity"] = math.exp(min(metrics["eval_loss"], 50.0))
@@ -155,6 +150,21 @@ class AdapterTrainer(Trainer):
         table = torch.tensor([sums[n] for n in names], device=self.args.device, dtype=torch.float64)
         table = self.accelerator.reduce(table)
         return {n: float(total / count) for n, (total, count) in zip(names, table, strict=True)}
+
+
+def _add(
+    sums: defaultdict[str, list[float]], row: Sequence[Sample], losses: Tensor, counted: Tensor
+) -> None:
+    """Adds the losses of a row's samples, and how many they are, to their cells."""
+    start = 0
+    for sample in row:
+        end = start + len(sample.tokens) - 1
+        kept = counted[start:end]
+        subset, anchor = cell_of(sample.id)
+        for name in ("loss", f"loss_{subset}", f"loss_{subset}_{anchor}"):
+            sums[name][0] += float(losses[start:end][kept].sum())
+            sums[name][1] += float(kept.sum())
+        start = end + 1
 
 
 def token_losses(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:

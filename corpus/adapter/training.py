@@ -99,8 +99,11 @@ def train(
     state = trainer.state
     best = state.best_global_step or state.global_step
     trained = Trained(state.global_step, best, losses, state.log_history, data)
+    # By all processes: where DeepSpeed spread the weights, each has a part to give.
+    saved = output / ".new"
+    trainer.save_model(str(saved))
     if trainer.is_world_process_zero():
-        place.finish(model.peft, trained)
+        place.finish(saved, trained)
     return trained
 
 

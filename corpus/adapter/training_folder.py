@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from corpus.adapter import DONE
@@ -82,15 +81,12 @@ class TrainingFolder:
         write_whole(self._begun, json.dumps(said, indent=1).encode())
         return None
 
-    def finish(self, adapter: PeftModel, trained: Trained) -> None:
-        """Puts an adapter in its place, and says that nothing is left to be done."""
-        fresh = self._root / ".new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        adapter.save_pretrained(str(fresh))
+    def finish(self, saved: Path, trained: Trained) -> None:
+        """Puts a saved adapter in its place, and says that nothing is left to be done."""
         for name in (WEIGHTS, CONFIG):
-            (fresh / name).chmod(0o644)  # peft's writer keeps it to its owner
-            (fresh / name).replace(self._root / name)
-        shutil.rmtree(fresh)
+            (saved / name).chmod(0o644)  # peft's writer keeps it to its owner
+            (saved / name).replace(self._root / name)
+        shutil.rmtree(saved)
         begun = json.loads(self._begun.read_bytes())
         done = {"begun": begun, "trained": asdict(trained)}
         write_whole(self._done, json.dumps(done, indent=1).encode())
