@@ -37,7 +37,7 @@ $(READY): requirements.lock pyproject.toml
 
 # Files of tests side by side; the tests of a file share what they set up.
 test: $(READY)
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations 20
 
 # vLLM's CPU build, in an environment of its own: it pins other versions of almost everything.
 VLLM := .venv-vllm

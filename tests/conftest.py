@@ -1,7 +1,14 @@
 import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
+
+# Tests send Ctrl-C to what they start. A process that a shell started in the background ignores it,
+# and so would its children.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Nothing in the tests may reach beyond this machine.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -10,6 +17,11 @@ os.environ["HF_DATASETS_OFFLINE"] = "1"
 from corpus.prompts import BUNDLED, Prompts, load_prompts
 from corpus.recipes import load_recipe
 from schemas.recipe import Recipe
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that those who run them side by side end together."""
+    items.sort(key=lambda item: "flows" not in item.path.parts)
 
 
 @pytest.fixture(scope="session")
