@@ -30,9 +30,23 @@ PROMPTS_OPTION = click.option(
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--debug", is_flag=True, help="Show the trace of an error.")
-@click.version_option(package_name="sympatheia-corpus")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, _, asked: _print_release(context) if asked else None,
+    help="Show the version, and the digests of the bundled prompts and of the locked packages.",
+)
 def cli(debug: bool) -> None:
     """Builds corpora of emotion-conditioned spoken dialogue."""
+
+
+def _print_release(context: click.Context) -> None:
+    from corpus.release import release
+
+    click.echo(release())
+    context.exit()
 
 
 @cli.command()

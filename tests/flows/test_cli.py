@@ -1,9 +1,11 @@
 """The command line's manners: exit codes, sentences, and where output goes."""
 
 import json
+from hashlib import sha256
 
 import pytest
 
+from corpus.release import LOCK
 from tests.line import copy_prompts, sympatheia, write_recipe, write_run
 from tests.servers import FakeTextServer
 
@@ -166,3 +168,12 @@ def test_a_damaged_file_of_a_run_is_named_with_the_remedy(tmp_path, name):
         (run.root / name).unlink()
         assert sympatheia(*command).returncode == 0
         assert server.count == asked
+
+
+def test_the_version_tells_the_prompts_and_the_lock(prompts):
+    ran = sympatheia("--version")
+    assert ran.returncode == 0
+    said = dict(line.rsplit(" ", 1) for line in ran.stdout.splitlines())
+    assert said["sympatheia-corpus"].count(".") == 2
+    assert said["prompts full"] == prompts.digest
+    assert said["lock"] == sha256(LOCK.read_bytes()).hexdigest()
