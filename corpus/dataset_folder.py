@@ -5,8 +5,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from corpus.errors import SympatheiaError
 from corpus.manifest import read_manifest
 from corpus.plan import Plan
 from corpus.run_folder import RunFolder
@@ -48,6 +50,27 @@ class DatasetFolder:
     def parquet_files(self) -> list[Path]:
         """Every Parquet file, by name."""
         return sorted(self.root.rglob("*.parquet"))
+
+    def require_files(self) -> None:
+        """Passes if every Parquet file of the manifest is there and can be read; fills `readable`.
+
+        Raises:
+            SympatheiaError: one is missing or damaged.
+        """
+        self.readable = []
+        for name in self.manifest.files:
+            path = self.root / name
+            if path.suffix != ".parquet":
+                continue
+            try:
+                pq.ParquetFile(path).close()
+            except (pa.ArrowInvalid, OSError) as error:
+                raise SympatheiaError(
+                    f"{path} is {'damaged' if path.is_file() else 'missing'}. Build the corpus "
+                    "again from its run folder, or fetch the dataset anew; 'sympatheia check' "
+                    "tells what else is wrong."
+                ) from error
+            self.readable.append(path)
 
     def rows(self, part: str) -> Iterator[tuple[Path, Row]]:
         """The rows of a subset or of the light config, without audio, in file order."""

@@ -152,4 +152,7 @@ def read_manifest(folder: Path) -> Manifest:
             "folder, or the corpus/ folder in it."
         ) from None
     except ValidationError as error:
-        raise InvalidInput(f"{path}: {explain(error)}.") from error
+        raise InvalidInput(
+            f"{path}: {explain(error)}. Build the corpus again from its run folder, or fetch the "
+            "dataset anew."
+        ) from error

@@ -85,13 +85,14 @@ def export(folder: Path, output: Path) -> int:
         OSError: the disk is full or fails.
     """
     dataset = DatasetFolder(dataset_root(folder))
+    dataset.require_files()
     if output.exists():
         raise InvalidInput(f"{output} is there already; name a new folder.")
     unfinished = output.with_name(f".{output.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         pairs = 0
-        for path in dataset.parquet_files():
+        for path in dataset.readable:
             if path.parent.name in SUBSETS:
                 pairs += _export_shard(path, unfinished)
         unfinished.rename(output)

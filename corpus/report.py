@@ -21,7 +21,7 @@ from corpus.adapter import DONE
 from corpus.chat import ChatAnswer
 from corpus.clips import decode
 from corpus.dataset_folder import DatasetFolder, dataset_root
-from corpus.errors import InvalidInput
+from corpus.errors import InvalidInput, SympatheiaError
 from corpus.near_twins import near_twins
 from corpus.progress import read_progress
 from corpus.prosody import FEATURES, correlations
@@ -66,7 +66,7 @@ def write_report(folder: Path, output: Path | None) -> Path:
 
     run = RunFolder(folder)
     dataset = DatasetFolder(dataset_root(folder))
-    dataset.readable = dataset.parquet_files()
+    dataset.require_files()
     if output is None and dataset.root == folder:
         raise InvalidInput(
             f"{folder} is a dataset folder, whose files are all in its manifest, so a report does "
@@ -115,7 +115,11 @@ def gather(dataset: DatasetFolder, run: RunFolder) -> Facts:
         "cost": None,
         "training": _training(run.root / "adapter" / DONE),
     }
-    if run.queries.is_file() and run.rejects.is_file():
+    if run.queries.is_file():
+        if not run.rejects.is_file():
+            raise SympatheiaError(
+                f"{run.rejects} is missing; building {run.root} again makes it anew from the store."
+            )
         rejects = list(read_rows(run.rejects))
         facts |= {
             "duplicates": _duplicates(run, rejects, threshold),

@@ -96,8 +96,9 @@ class RunFolder:
             _same_corpus(self.root, self.read_recipe(), recipe)
         elif self.decisions.exists() or self.corpus.exists():
             raise InvalidInput(
-                f"{self.root} holds a run's work but no recipe.toml. Put the file back, or give "
-                "another folder with --run-dir."
+                f"{self.root} holds a run's work but no recipe.toml. Put the file back; if it is "
+                "lost, have the same recipe and settings write one with --until plan and another "
+                "--run-dir, and copy it here."
             )
         write_whole(self.recipe, dump_recipe(recipe, prompts))
 

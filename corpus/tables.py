@@ -47,8 +47,8 @@ def read_rows(path: Path) -> Iterator[Row]:
                 yield from batch.to_pylist()
     except pa.ArrowInvalid as error:
         raise SympatheiaError(
-            f"{path} is damaged ({error}). Delete it and run the same command again: it is made "
-            "anew from the store, at no cost."
+            f"{path} is damaged ({error}). Delete it and build again: it is made anew from the "
+            "store, at no cost."
         ) from error
 
 

@@ -201,7 +201,11 @@ class Writing:
                 self._something_to_ask.clear()
                 await self._something_to_ask.wait()
             self._jobs += 1
-            group.create_task(counted(job))
+            try:
+                group.create_task(counted(job))
+            except RuntimeError:  # the group is ending, because another job failed
+                job.close()
+                raise
 
     def _take(self) -> Coroutine[None, None, None] | None:
         """The next job, or None while there is nothing to ask."""

@@ -101,12 +101,14 @@ def train(
     import torch
 
     from corpus.adapter.launch import Order
+    from corpus.adapter.sequences import require_fresh
     from corpus.recipes import with_overrides
     from corpus.run_folder import RunFolder
     from flows.services import prefect_api
 
     run = RunFolder(folder)
     recipe = with_overrides(run.read_recipe(), overrides, "adapter")
+    require_fresh(run)
     order = Order(
         sequences=run.sequences,
         base=base,

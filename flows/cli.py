@@ -179,6 +179,7 @@ def export(folder: Path, output: Path, layout: str) -> None:
 
     pairs = {"reference": reference_format.export}[layout](folder, output)
     _say(f"{pairs:,} pairs of {folder} are in {output}.")
+    click.echo(output)
 
 
 @cli.command("import")
@@ -200,8 +201,9 @@ def import_(source: Path, output: Path, recipe: str, overrides: tuple[str, ...])
     done = import_corpus(source, output, loaded, recipe_prompts(loaded))
     if done.left_out:
         examples = ", ".join(done.examples)
-        _say(f"{done.left_out:,} pairs lack a clip or an answer and were left out: {examples}...")
+        _say(f"Left out for want of a clip or an answer: {done.left_out:,}, such as {examples}.")
     _say(f"{done.pairs:,} pairs are in {output}; 'sympatheia check {output}' tells how good.")
+    click.echo(output)
 
 
 @cli.group()

@@ -1,6 +1,7 @@
 """What `status` and `anchors list` print."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -51,7 +52,11 @@ def print_status(found: dict[str, Any]) -> None:
     at_work = "a build is at work" if found["building"] else "no build is at work"
     console.print(f"{found['name']} in {found['folder']}: {at_work}", highlight=False)
     if not found["stages"]:
-        console.print("Nothing has been made yet.")
+        made = found["corpus"] or RunFolder(Path(found["folder"])).decisions.exists()
+        lost = (
+            "What was made is not on record (progress.json is missing); the next build counts it."
+        )
+        console.print(lost if made else "Nothing has been made yet.")
         return
     console.print(stages_table(found["stages"]), *servers_tables(found["servers"]), sep="\n")
     short = [
@@ -140,5 +145,6 @@ def print_gates(gates: Iterable[Gate]) -> None:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column, justify="right" if column in NUMBERS else "left")
+        # Folded rather than cut off: a name without its end names nothing.
+        table.add_column(column, justify="right" if column in NUMBERS else "left", overflow="fold")
     return table

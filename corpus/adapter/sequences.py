@@ -36,6 +36,7 @@ from corpus.adapter.speech_tokens import (
 from corpus.clips import Undecodable, decode
 from corpus.dataset_folder import DatasetFolder, dataset_root
 from corpus.errors import InvalidInput, SympatheiaError
+from corpus.manifest import NAME
 from corpus.progress import Progress
 from corpus.run_folder import RunFolder
 from corpus.speech import QUERY, RESPONSE
@@ -46,6 +47,8 @@ from schemas.recipe import Adapter
 from schemas.slots import EMOTIONAL, SPLITS, SUBSETS, PairSlot, Split, Subset
 
 STAGE = "speech tokens"
+LISTING = "affect_dropout.json"
+"""Beside the sequences: which corpus they are of, and who lost their affect."""
 AFFECT_DROPOUT = Adapter().affect_dropout
 """Share of the emotional subset that loses its affect: a third, as in the published sequences."""
 
@@ -163,10 +166,30 @@ def encode_corpus(
         )
         _tokenize(clips, checkpoint, devices)
         _write(target.sequences, dataset, clips, set(dropped))
-        facts = {"fraction": fraction, "count": len(dropped), "ids": dropped}
+        corpus = sha256((dataset.root / NAME).read_bytes()).hexdigest()
+        facts = {"corpus": corpus, "fraction": fraction, "count": len(dropped), "ids": dropped}
         listing = orjson.dumps(facts, option=orjson.OPT_INDENT_2) + b"\n"
-        write_whole(target.sequences / "affect_dropout.json", listing)
+        write_whole(target.sequences / LISTING, listing)
     return target.sequences
+
+
+def require_fresh(run: RunFolder) -> None:
+    """Passes unless the sequences of a run were made of another corpus than it has now.
+
+    Raises:
+        InvalidInput: they were.
+    """
+    listing, manifest = run.sequences / LISTING, run.corpus / NAME
+    if not (listing.is_file() and manifest.is_file()):
+        return  # nothing to compare: sequences may come from elsewhere
+    if (
+        orjson.loads(listing.read_bytes()).get("corpus")
+        != sha256(manifest.read_bytes()).hexdigest()
+    ):
+        raise InvalidInput(
+            f"{run.sequences} was made of another corpus than {run.corpus} is now. Run "
+            "'sympatheia encode' again: only what is new is encoded."
+        )
 
 
 def _dataset(run: RunFolder) -> DatasetFolder:

@@ -29,29 +29,28 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     Raises:
         InvalidInput: there is none that can be loaded.
     """
+    folder = Path(path) if Path(path).is_dir() else _from_hub(str(path))
     try:
-        folder = Path(path)
-        if not folder.is_dir():
-            wanted = [FAST, VOCABULARY, CONFIG]
-            folder = Path(snapshot_download(str(path), allow_patterns=wanted))
         if (folder / FAST).is_file():
             _require_readable(folder / FAST)
             return PreTrainedTokenizerFast.from_pretrained(folder)
         return PreTrainedTokenizerFast(
             tokenizer_object=_converted(folder), pad_token=PADDING, padding_side="left"
         )
-    except (
-        OSError,
-        KeyError,
-        TypeError,
-        ValueError,
-        HFValidationError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-    ) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise InvalidInput(
             f"{path} has no text tokenizer that can be loaded: neither {FAST} nor {VOCABULARY} "
             f"with {CONFIG} ({' '.join(str(error).split())[:200]})."
+        ) from error
+
+
+def _from_hub(name: str) -> Path:
+    try:
+        return Path(snapshot_download(name, allow_patterns=[FAST, VOCABULARY, CONFIG]))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise InvalidInput(
+            f"There is no base model at {name}: give a folder with its config.json, weights and "
+            "tokenizer, or its name on the Hub (THUDM/glm-4-voice-9b)."
         ) from error
 
 

@@ -23,10 +23,12 @@ from corpus.adapter.samples import (
     read_samples,
     rows_of,
 )
+from corpus.adapter.sequences import require_fresh
 from corpus.adapter.text_tokenizer import load_tokenizer
 from corpus.adapter.tiny import CODES, make_base
 from corpus.adapter.trainer import token_losses
 from corpus.errors import InvalidInput, SympatheiaError
+from corpus.run_folder import RunFolder
 from schemas.recipe import Adapter
 
 SETTINGS = {
@@ -370,3 +372,16 @@ def test_gradient_checkpointing_and_no_packing_train_too(order):
     done, losses = run(order.model_copy(update={"settings": Adapter(**settings)}))
     assert done.data["rows"]["count"] == 40
     assert all(0 < loss < 8 for loss in losses.values())
+
+
+def test_sequences_of_a_corpus_that_has_changed_are_refused(tmp_path):
+    run = RunFolder(tmp_path)
+    require_fresh(run)  # sequences from elsewhere
+    for path, content in (
+        (run.corpus / "manifest.json", b"{}"),
+        (run.sequences / "affect_dropout.json", b'{"corpus": "of another"}'),
+    ):
+        path.parent.mkdir()
+        path.write_bytes(content)
+    with pytest.raises(InvalidInput, match="Run 'sympatheia encode' again"):
+        require_fresh(run)

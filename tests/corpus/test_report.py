@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from corpus.errors import InvalidInput
+from corpus.errors import InvalidInput, SympatheiaError
+from corpus.reference_format import export
 from corpus.report import histogram, write_report
 from corpus.run_folder import RunFolder
 from schemas.slots import SUBSETS
@@ -121,6 +122,29 @@ def test_the_command_writes_into_the_run_and_says_where(whole, tmp_path):
     nothing = sympatheia("report", tmp_path)
     assert nothing.returncode == 2
     assert "is not a dataset folder" in nothing.stderr
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda path: path.unlink(), "train-00000-of-00001.parquet is missing. Build the corpus"),
+        (lambda path: path.write_bytes(b"PAR1"), "train-00000-of-00001.parquet is damaged"),
+    ],
+)
+@pytest.mark.parametrize("work", [write_report, export])
+def test_a_shard_that_is_gone_or_damaged_is_named(whole, tmp_path, damage, sentence, work):
+    dataset = shutil.copytree(whole / "corpus", tmp_path / "dataset")
+    damage(dataset / "data" / "neutral" / "train-00000-of-00001.parquet")
+    with pytest.raises(SympatheiaError, match=sentence):
+        work(dataset, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_without_its_rejects_is_not_taken_for_one_without_refusals(whole, tmp_path):
+    run = shutil.copytree(whole, tmp_path / "run")
+    (run / "rejects.parquet").unlink()
+    with pytest.raises(SympatheiaError, match="rejects.parquet is missing; building"):
+        write_report(run, None)
 
 
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "</script><b>&amp;"])
