@@ -60,7 +60,7 @@ AROUSAL_GATES = dict.fromkeys(("f0_mean", "f0_sd", "energy_mean", "rate", "centr
 VALENCE_F0_GATE = 0.25
 MEDIAN_ERROR_GATE, P95_ERROR_GATE = 0.0, 0.25
 
-# reference.md, section 8: the trained model's responses, (valence, arousal).
+# Published in the Sympatheia paper: the trained model's responses, (valence, arousal).
 PUBLISHED = {
     "f0_mean": (0.28, 0.40),
     "f0_sd": (0.23, 0.46),

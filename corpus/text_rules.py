@@ -15,7 +15,7 @@ from schemas.prompts import RuleFile
 
 # The reason that the voice's own check of a text gives too.
 UNSPEAKABLE = "unspeakable"
-# reference.md, section 3: the published code refuses outputs of under 4 words.
+# The published Sympatheia code refuses outputs of under 4 words.
 MIN_WORDS = 4
 # One or two sentences are asked for; the third allows for an interjection, which counts as one
 # ("Oh no! ..."). Forty-five words take about 18 s to say.

@@ -5,7 +5,7 @@ import pytest
 from corpus.prompts import BUNDLED, load_prompts, template_sets
 from corpus.text_rules import clean, query_problem, response_problem
 
-# reference.md, section 2: valence, arousal, query style, response style.
+# As published with Sympatheia: valence, arousal, query style, response style.
 PUBLISHED = {
     "happy": (0.85, 0.35, "Very happy", "Cheerful, warm, upbeat"),
     "excited": (0.75, 0.90, "Very excited", "Upbeat, bright, lively"),
