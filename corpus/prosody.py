@@ -1,8 +1,8 @@
 """Prosody: the seven features by which the published system is measured, and what they follow.
 
 As the Sympatheia paper has them: F0 mean, standard deviation and range (10th to 90th percentile)
-over voiced frames, mean and standard deviation of the RMS energy, words per second, mean spectral centroid;
-and their rank correlation with valence and arousal.
+over voiced frames, mean and standard deviation of the RMS energy, words per second, mean spectral
+centroid; and their rank correlation with valence and arousal.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
