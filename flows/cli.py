@@ -346,7 +346,7 @@ def main() -> None:
         error.show()
         sys.exit(InvalidInput.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        _say("Stopped. Nothing done is lost: run the same command again to continue.")
+        _say("Stopped. What was saved is kept: run the same command again to continue from there.")
         # Threads that compute would be waited for, and every file is closed by now.
         os._exit(130)
     except SympatheiaError as error:
