@@ -39,9 +39,7 @@ from schemas.recipe import BLOCK, Recipe
 from schemas.slots import EMOTIONAL, NEUTRAL, SPLITS, SUBSETS, PairSlot, Split
 
 UNKNOWN_TOPIC = "unknown"
-_INDEX = re.compile(
-    r"(?:Emotional_(?P<emotion>[^_]+)|Neutral)_(?P<number>\d{5})(?:_(?P<said>[^_]+))?"
-)
+_INDEX = re.compile(r"(?:Emotional_[^_]+|Neutral)_(?P<number>\d{5})(?:_[^_]+)?")
 _LETTERS = {split: letter for letter, split in LAYOUT.items()}
 
 
@@ -203,7 +201,8 @@ def import_corpus(source: Path, output: Path, recipe: Recipe, prompts: Prompts) 
             f"{_metadata(Path(), EMOTIONAL, 'text_pairs', '{train,eval}')}."
         )
     layout = _layout(pairs)
-    plan = Plan(_planned(recipe, anchors, layout), prompts, layout)
+    described = _planned(recipe, anchors, layout)
+    plan = Plan(described, prompts, layout)
     tts_model = recipe.speech.model or BuiltinVoice.model
 
     def rows() -> Iterator[tuple[PairSlot, Row]]:
@@ -220,7 +219,6 @@ def import_corpus(source: Path, output: Path, recipe: Recipe, prompts: Prompts) 
     unfinished = output.with_name(f".{output.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        described = _planned(recipe, anchors, layout)
         write_dataset(unfinished, described, prompts, plan, tts_model, rows())
         unfinished.rename(output)
     finally:

@@ -27,6 +27,7 @@ from corpus.adapter.sequences import require_fresh
 from corpus.adapter.text_tokenizer import load_tokenizer
 from corpus.adapter.tiny import CODES, make_base
 from corpus.adapter.trainer import token_losses
+from corpus.adapter.training import train
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.run_folder import RunFolder
 from schemas.recipe import Adapter
@@ -385,3 +386,13 @@ def test_sequences_of_a_corpus_that_has_changed_are_refused(tmp_path):
         path.write_bytes(content)
     with pytest.raises(InvalidInput, match="Run 'sympatheia encode' again"):
         require_fresh(run)
+
+
+def test_a_device_that_is_full_is_a_sentence_and_leaves_no_adapter(order, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr("corpus.adapter.model.cross_entropy", full)
+    with pytest.raises(SympatheiaError, match=r"memory is full. Lower adapter\.packing_length"):
+        train(order.sequences, order.base, order.output, order.settings, order.seed)
+    assert not (order.output / "adapter_model.safetensors").exists()
