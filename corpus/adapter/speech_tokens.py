@@ -19,8 +19,6 @@ import numpy as np
 import orjson
 import soundfile
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -29,6 +27,7 @@ from torch.nn.functional import avg_pool1d, conv1d, gelu, pad
 from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoderLayer
 
+from corpus.adapter.checkpoints import folder_of
 from corpus.errors import InvalidInput, SympatheiaError
 
 RATE = 16_000
@@ -324,16 +323,8 @@ def checkpoint_folder(path: str | Path) -> Path:
     Raises:
         InvalidInput: There is none.
     """
-    if Path(path).is_dir():
-        return Path(path)
-    try:
-        wanted = ["*.json", "model*.safetensors"]
-        return Path(snapshot_download(str(path), allow_patterns=wanted))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise InvalidInput(
-            f"There is no speech tokenizer at {path}: give a folder with its config.json and "
-            "model.safetensors, or its name on the Hub (THUDM/glm-4-voice-tokenizer)."
-        ) from error
+    wanted = ["*.json", "model*.safetensors"]
+    return folder_of(path, wanted, "speech tokenizer", "THUDM/glm-4-voice-tokenizer")
 
 
 def _weights(folder: Path) -> list[Path]:

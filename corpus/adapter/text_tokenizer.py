@@ -10,12 +10,11 @@ from base64 import b64decode
 from pathlib import Path
 
 import orjson
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from tokenizers import AddedToken, Tokenizer, processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import TikTokenConverter
 
+from corpus.adapter.checkpoints import folder_of
 from corpus.errors import InvalidInput
 
 FAST, VOCABULARY, CONFIG = "tokenizer.json", "tokenizer.model", "tokenizer_config.json"
@@ -29,7 +28,8 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     Raises:
         InvalidInput: there is none that can be loaded.
     """
-    folder = Path(path) if Path(path).is_dir() else _from_hub(str(path))
+    wanted = [FAST, VOCABULARY, CONFIG]
+    folder = folder_of(path, wanted, "base model", "THUDM/glm-4-voice-9b")
     try:
         if (folder / FAST).is_file():
             _require_readable(folder / FAST)
@@ -41,16 +41,6 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
         raise InvalidInput(
             f"{path} has no text tokenizer that can be loaded: neither {FAST} nor {VOCABULARY} "
             f"with {CONFIG} ({' '.join(str(error).split())[:200]})."
-        ) from error
-
-
-def _from_hub(name: str) -> Path:
-    try:
-        return Path(snapshot_download(name, allow_patterns=[FAST, VOCABULARY, CONFIG]))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise InvalidInput(
-            f"There is no base model at {name}: give a folder with its config.json, weights and "
-            "tokenizer, or its name on the Hub (THUDM/glm-4-voice-9b)."
         ) from error
 
 
