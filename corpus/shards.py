@@ -103,7 +103,8 @@ def _inputs(run: RunFolder, recipe: Recipe, prompts: Prompts, tts_model: str) ->
         digest.update(sha256(path.read_bytes()).digest())
     digest.update(prompts.digest.encode())
     servers, copies = {"endpoints", "concurrency"}, {"target"}
-    apart: dict[str, Any] = {"llm": servers, "shards": copies, "prompts": True, "adapter": True}
+    places = dict.fromkeys(("prompts", "adapter", "storage", "compute"), True)
+    apart: dict[str, Any] = {"llm": servers, "shards": copies} | places
     shaping = recipe.model_dump_json(exclude=apart)
     digest.update(f"{shaping}\0{tts_model}".encode())
     return digest.hexdigest()
@@ -197,7 +198,7 @@ def corpus_rows(
 
 def _clip(store: Store, clip: Row, role: str) -> Clip:
     assert clip["role"] == role
-    return Clip(store.clips.path(clip["digest"]).read_bytes(), clip["seconds"])
+    return Clip(store.clips.read(clip["digest"]), clip["seconds"])
 
 
 def row_of(

@@ -139,6 +139,14 @@ class Blobs:
     def __contains__(self, digest: str) -> bool:
         return self.path(digest).exists()
 
+    def read(self, digest: str) -> bytes:
+        """The content of the file of a digest.
+
+        Raises:
+            OSError: there is none, or it cannot be read.
+        """
+        return self.path(digest).read_bytes()
+
     def put(self, digest: str, data: bytes) -> None:
         """Writes a file under a temporary name, then renames it.
 

@@ -214,6 +214,24 @@ class Shards(_Section):
     target: Annotated[str, Field(pattern=r"^([a-z][a-z0-9+]*://[^@]+)?$")] = ""
 
 
+class Storage(_Section):
+    """Where the store is shared, beside the run folder's own: any URL or folder fsspec opens.
+
+    Keys belong in the storage's own configuration, not in the URL.
+    """
+
+    url: Annotated[str, Field(pattern=r"^[^@]*$")] = ""
+
+
+class Compute(_Section):
+    """Where the pipeline's own computing is done: voice, checks, embeddings, speech tokens.
+
+    `dask` is the address of a Dask scheduler; without one it is done in processes of this machine.
+    """
+
+    dask: Annotated[str, Field(pattern=r"^((tcp|tls|ws|wss|ucx)://[^\s/]+)?$")] = ""
+
+
 class Adapter(_Section):
     """How the adapter is trained; the defaults are the published ones but for `packing`.
 
@@ -277,6 +295,8 @@ class Recipe(_Section):
     dedup: Dedup = Dedup()
     speech: Speech
     shards: Shards = Shards()
+    storage: Storage = Storage()
+    compute: Compute = Compute()
     adapter: Adapter = Adapter()
 
     @model_validator(mode="after")

@@ -183,7 +183,7 @@ def speak(written, server, store_folder, *more, patience=1):
         asyncio.run(stage(store))
         clips = rows(run.clips)
         for clip in clips:
-            samples, rate = decode(store.clips.path(clip["digest"]).read_bytes())
+            samples, rate = decode(store.clips.read(clip["digest"]))
             assert (samples.shape[1], rate) == (1, SAMPLE_RATE)
             assert len(samples) / rate == pytest.approx(clip["seconds"], abs=1e-3)
     return clips, [row for row in rows(run.rejects) if row["stage"] == "speech"]
