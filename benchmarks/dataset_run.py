@@ -67,7 +67,7 @@ def noise_run(kept: RunFolder, folder: Path) -> RunFolder:
         for role, seconds in SECONDS.items()
     }
     rows = []
-    with Store(run.store) as store:
+    with Store(run.store) as store:  # never a shared one: this is noise
         for clip in read_rows(kept.clips):
             store.clips.put(clip["digest"], next(noise[clip["role"]]))
             rows.append(clip | {"seconds": float(SECONDS[clip["role"]])})

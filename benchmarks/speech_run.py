@@ -133,7 +133,8 @@ def word_errors(run: RunFolder, sounds: list[dict[str, Any]]) -> list[float]:
     texts = {row["query_id"]: row["text"] for row in read_rows(run.queries)}
 
     async def listen() -> list[float]:
-        with Store(run.store) as store, Listener(store) as listener:
+        url = run.read_recipe().storage.url
+        with Store(run.store, url) as store, Listener(store) as listener:
             heard = (listener.word_error_rate(row["digest"], texts[row["id"]]) for row in sounds)
             return await asyncio.gather(*heard)
 

@@ -97,16 +97,19 @@ def counts(run: RunFolder) -> dict[str, int]:
 
 def search_again(run: RunFolder) -> dict[str, float]:
     """Decides the run's vectors anew, in the blocks in which a run does, and times that."""
-    threshold = run.read_recipe().dedup.threshold
+    recipe = run.read_recipe()
     judged = [entry for entry in read_log(run.decisions) if entry["similarity"] is not None]
-    with Store(run.store) as store, EmbeddingProcess(run.read_recipe().dedup.model) as embedder:
+    with (
+        Store(run.store, recipe.storage.url) as store,
+        EmbeddingProcess(recipe.dedup.model) as embedder,
+    ):
         texts = [
             clean(record["text"])
             for entry in judged
             if (record := store.completions.get(entry["digest"])) is not None
         ]
         vectors = embedder.stored(store.embeddings, texts)
-    accepted = Accepted(threshold)
+    accepted = Accepted(recipe.dedup.threshold)
     begun = time.perf_counter()
     refused = 0
     for start in range(0, len(texts), JUDGE_AT_ONCE):

@@ -314,6 +314,7 @@ def _cost(run: RunFolder, facts: Facts) -> Facts:
     """What the corpus took: answers and tokens paid for, tokens of what was kept, GPU-hours."""
     asked = Counter[str]()
     tokens: dict[str, list[float]] = {QUERY: [], RESPONSE: []}
+    # What other runs paid for and this one used was fetched into its folder: no URL is needed.
     with Store(run.store) as store:
         for record in store.completions.values():
             answer = ChatAnswer.from_dict(record)

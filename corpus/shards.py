@@ -5,7 +5,9 @@ the tables, the store and the prompts alone, so the same corpus gives the same b
 """
 
 import shutil
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -34,6 +36,9 @@ STAGE = "shards"
 ROW_GROUP_BYTES = 32_000_000
 """The Hub's viewer reads a row group at a time and wants them under 100 MB; up to four subsets and
 splits are open at once, so this also bounds the stage's memory."""
+
+READ_AHEAD = 16
+"""Clips that are read before their turn, so that packing need not wait for each one's way here."""
 
 # Clips are compressed already; squeezing FLAC again costs time and wins nothing.
 COMPRESSION = {
@@ -178,12 +183,12 @@ def corpus_rows(
     tts_model: str,
 ) -> Iterator[tuple[PairSlot, Row]]:
     """The rows of the corpus in slot order, each with its slot; reads every table once."""
-    responses, clips = read_rows(run.responses), read_rows(run.clips)
+    responses, clips = read_rows(run.responses), _clips(store, read_rows(run.clips))
     for slot, query in zip(plan.queries(), read_rows(run.queries), strict=True):
-        spoken = _clip(store, next(clips), QUERY)
+        spoken = _clip(next(clips), QUERY)
         for pair in plan.pairs_of(slot):
             response = next(responses)
-            answered = _clip(store, next(clips), RESPONSE)
+            answered = _clip(next(clips), RESPONSE)
             said = Said(
                 query["topic"],
                 query["text"],
@@ -196,9 +201,23 @@ def corpus_rows(
             yield pair, row_of(pair, said, recipe, prompts, plan, tts_model)
 
 
-def _clip(store: Store, clip: Row, role: str) -> Clip:
+def _clips(store: Store, clips: Iterable[Row]) -> Iterator[tuple[Row, bytes]]:
+    """Each clip with its file, in order, the next few being read meanwhile."""
+    ahead: deque[tuple[Row, Future[bytes]]] = deque()
+    with ThreadPoolExecutor(READ_AHEAD) as pool:
+        for clip in clips:
+            ahead.append((clip, pool.submit(store.clips.read, clip["digest"])))
+            if len(ahead) > READ_AHEAD:
+                first, file = ahead.popleft()
+                yield first, file.result()
+        for rest, file in ahead:
+            yield rest, file.result()
+
+
+def _clip(read: tuple[Row, bytes], role: str) -> Clip:
+    clip, flac = read
     assert clip["role"] == role
-    return Clip(store.clips.read(clip["digest"]), clip["seconds"])
+    return Clip(flac, clip["seconds"])
 
 
 def row_of(

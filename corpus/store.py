@@ -8,42 +8,66 @@ Records (completions, clip measures, embeddings, speech tokens) are lines of app
 files, one segment per writing process, so that several processes and machines can write side by
 side. A line is written with one system call: after a kill it is either whole or the torn last line
 of a segment, which is ignored. Blobs (clips) are files that appear under their name only when
-whole.
+whole. With a URL, `shared_store` exchanges the segments of several runs, and clips are kept there.
 """
 
 import os
 import secrets
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from corpus.errors import SympatheiaError
 
+if TYPE_CHECKING:  # imported, with the libraries of object storage, only where a URL is given
+    from corpus.shared_store import SharedBlobs, SharedRecords
+
 DIGEST_CHARS = 64
+
+SUFFIX = ".jsonl"
+"""What names of segment files end with."""
+
+CLIP_SUFFIX = ".flac"
+
+ELSEWHERE = "elsewhere"
+"""The folder, beside a run's own segments, of those that came from other runs."""
+
+KEPT_OPEN = 64
+"""Segments of a folder that stay open for reading; more would run into the limit on open files."""
 
 
 class Records:
     """A folder of records by digest; holds only where each lies, not the records themselves.
+
+    The folder's own records win over those from elsewhere, because what was decided was decided on
+    them; of these, those that arrived first win, and among them those of the earliest segment.
 
     Memory is about 200 bytes a record. Safe for several threads of one process.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._places: dict[bytes, tuple[int, int, int]] = {}
-        self._segments: list[int] = []
+        self._places: dict[bytes, int] = {}
+        self._segments: list[int | Path] = []  # open, or to be opened for each read
         self._writer: int | None = None
+        self._written = folder
         self._end = 0
         self._lock = threading.Lock()
-        for path in sorted(folder.glob("*.jsonl")):
+        # The last one indexed wins.
+        for path in sorted(folder.glob(f"{ELSEWHERE}/*/*{SUFFIX}"), reverse=True):
+            self._index(path)
+        self._from_elsewhere = len(self._segments)
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
             self._index(path)
 
     def _index(self, path: Path) -> None:
         segment = len(self._segments)
-        self._segments.append(os.open(path, os.O_RDONLY))
+        few = segment < KEPT_OPEN
+        self._segments.append(os.open(path, os.O_RDONLY) if few else path)
         offset = 0
         with path.open("rb") as file:
             for line in file:
@@ -51,7 +75,7 @@ class Records:
                 if line.endswith(b"}\n") and line[DIGEST_CHARS : DIGEST_CHARS + 1] == b" ":
                     key = bytes.fromhex(line[:DIGEST_CHARS].decode("ascii"))
                     start = DIGEST_CHARS + 1
-                    self._places[key] = (segment, offset + start, len(line) - start - 1)
+                    self._places[key] = _place(segment, offset + start, len(line) - start - 1)
                 offset += len(line)
 
     def __contains__(self, digest: str) -> bool:
@@ -69,9 +93,16 @@ class Records:
         place = self._places.get(bytes.fromhex(digest))
         if place is None:
             return None
-        segment, offset, length = place
+        offset, length = place >> 32 & 0xFFFF_FFFF_FFFF, place & 0xFFFF_FFFF
+        segment = _segment_of(place)
+        file = self._segments[segment]
         try:
-            record = orjson.loads(os.pread(self._segments[segment], length, offset))
+            if isinstance(file, Path):
+                with file.open("rb") as opened:
+                    body = os.pread(opened.fileno(), length, offset)
+            else:
+                body = os.pread(file, length, offset)
+            record = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise SympatheiaError(
                 f"The record {digest} in {self._folder} is damaged; delete its line from the "
@@ -81,12 +112,14 @@ class Records:
         return record
 
     def values(self) -> Iterator[dict[str, Any]]:
-        """Every record, in the order of their digests.
+        """Every record of the folder's own, in the order of their digests.
 
         Raises:
             SympatheiaError: a record's bytes were changed on disk.
         """
         for key in sorted(self._places):
+            if _segment_of(self._places[key]) < self._from_elsewhere:
+                continue
             record = self.get(key.hex())
             assert record is not None
             yield record
@@ -107,22 +140,53 @@ class Records:
                 self._writer = self._open_segment()
             append_whole(self._writer, line, self._end)
             start = self._end + DIGEST_CHARS + 1
-            self._places[key] = (len(self._segments) - 1, start, len(body))
+            self._places[key] = _place(len(self._segments) - 1, start, len(body))
             self._end += len(line)
 
     def _open_segment(self) -> int:
         self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"{secrets.token_hex(8)}.jsonl"
-        segment = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
-        self._segments.append(segment)
+        self._written = self._folder / f"{utc_name()}{SUFFIX}"
+        segment = os.open(self._written, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
+        self._segments.append(segment if len(self._segments) < KEPT_OPEN else self._written)
+        self._end = 0
         return segment
+
+    def end_segment(self) -> Path | None:
+        """Has the next record open a new segment.
+
+        Returns:
+            The segment that has ended, which never changes again; None if nothing was put since.
+        """
+        with self._lock:
+            if self._writer is None:
+                return None
+            if isinstance(self._segments[-1], Path):
+                os.close(self._writer)  # else it stays open for reading
+            self._writer = None
+            return self._written
 
     def close(self) -> None:
         """Closes every segment."""
+        self.end_segment()
         for segment in self._segments:
-            os.close(segment)
+            if isinstance(segment, int):
+                os.close(segment)
         self._segments.clear()
         self._places.clear()
+
+
+def _place(segment: int, offset: int, length: int) -> int:
+    """Where a record lies, as one number: a tuple would take 120 bytes more, millions of times."""
+    return segment << 80 | offset << 32 | length
+
+
+def _segment_of(place: int) -> int:
+    return place >> 80
+
+
+def utc_name() -> str:
+    """A name that no other process gives, and that sorts by time."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(8)}"
 
 
 class Blobs:
@@ -169,9 +233,26 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 class Store:
-    """The `store/` folder of a run."""
+    """The `store/` folder of a run, shared with other runs if there is a URL.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: the folder.
+        url: where it is shared: any URL or folder that fsspec opens.
+
+    Raises:
+        InvalidInput: no installed library opens such an address.
+        SympatheiaError: the place cannot be reached, or refuses.
+    """
+
+    def __init__(self, root: Path, url: str = "") -> None:
+        self.clips: Blobs | SharedBlobs
+        self._shared: SharedRecords | None = None
+        if url:
+            from corpus.shared_store import share
+
+            self._shared, self.clips = share(root, url)
+        else:
+            self.clips = Blobs(root / "clips", CLIP_SUFFIX)
         self.completions = Records(root / "completions")
         self.embeddings = Records(root / "embeddings")
         self.clip_measures = Records(root / "clip_measures")
@@ -179,15 +260,22 @@ class Store:
         self.prosody = Records(root / "prosody")
         self.dnsmos = Records(root / "dnsmos")
         self.speech_tokens = Records(root / "speech_tokens")
-        self.clips = Blobs(root / "clips", ".flac")
+
+    def _records(self) -> list[Records]:
+        return [part for part in vars(self).values() if isinstance(part, Records)]
 
     def __enter__(self) -> "Store":
+        if self._shared:
+            self._shared.start(self._records())
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for part in vars(self).values():
-            if isinstance(part, Records):
-                part.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if self._shared:
+                self._shared.stop(failing=kind is not None)
+        finally:
+            for records in self._records():
+                records.close()
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -103,7 +103,7 @@ def write_run(folder: Path, recipe: Path, *overrides: str, with_responses=True) 
                 with_responses=with_responses,
             )
 
-    with run.locked(), Store(run.store) as store:
+    with run.locked(), Store(run.store, loaded.storage.url) as store:
         run.adopt(loaded, prompts)
         asyncio.run(texts(store))
     assert plan.query_count
@@ -118,7 +118,7 @@ def speak_and_pack(run: RunFolder) -> None:
     progress = Progress(None)
     for stage in ("speech", "shards"):
         progress.begin(stage, {})
-    with Store(run.store) as store:
+    with Store(run.store, recipe.storage.url) as store:
         with BuiltinVoice(recipe.speech) as voice:
             asyncio.run(speak_all(run, recipe.speech, plan, prompts, store, voice, progress))
         write_corpus(run, recipe, prompts, store, BuiltinVoice.model, progress)
