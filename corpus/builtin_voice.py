@@ -1,13 +1,11 @@
-"""Speaks with the builtin voice in processes of its own, one a core, for the speech stage."""
-
-import asyncio
-from concurrent.futures.process import BrokenProcessPool
+"""Speaks with the builtin voice in worker processes, for the speech stage."""
 
 from corpus.clips import finish_samples
-from corpus.errors import InvalidInput, SympatheiaError
+from corpus.errors import InvalidInput
 from corpus.speech import Clip, ClipRequest
 from corpus.voice import MODEL_NAME, SPEAKERS
-from corpus.voice_processes import spoken, voice_processes
+from corpus.voice_processes import spoken
+from corpus.workers import Workers
 from schemas.audio import SAMPLE_RATE
 from schemas.recipe import Speech
 
@@ -29,38 +27,47 @@ def require_speakers(speech: Speech) -> None:
 
 
 class BuiltinVoice:
-    """The builtin voice on `speech.concurrency` processes; a context manager."""
+    """The builtin voice on `speech.concurrency` processes, or on a Dask cluster.
+
+    A context manager.
+
+    Args:
+        speech: the recipe's section.
+        dask: the address of the cluster's scheduler, if one is to speak.
+    """
 
     model = MODEL_NAME
     takes_points = True
 
-    def __init__(self, speech: Speech) -> None:
-        self._pool = voice_processes(speech.concurrency)
+    def __init__(self, speech: Speech, dask: str = "") -> None:
+        self._workers = Workers("speaks", speech.concurrency, dask)
 
     def __enter__(self) -> "BuiltinVoice":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._workers.close()
 
-    async def speak(self, request: ClipRequest, what: str) -> Clip:
-        """Speaks one clip in a free process.
+    @property
+    def at_once(self) -> int:
+        """How many clips asked for at a time keep every worker busy.
 
         Raises:
-            SympatheiaError: a process died, for want of memory perhaps.
+            SympatheiaError: the cluster cannot be reached, or has no workers.
         """
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._pool, _speak, request)
-        except BrokenProcessPool:
-            raise SympatheiaError(
-                f"A process of the builtin voice died while it spoke {what}, perhaps for want of "
-                "memory. Lower speech.concurrency and run the same command again; every finished "
-                "clip is kept."
-            ) from None
+        return self._workers.at_once
+
+    async def speak(self, request: ClipRequest, what: str) -> Clip:
+        """Speaks one clip in a free worker.
+
+        Raises:
+            SympatheiaError: a process died, for want of memory perhaps, or the cluster is gone.
+        """
+        return await self._workers.call(speak, request)
 
 
-def _speak(request: ClipRequest) -> Clip:
+def speak(request: ClipRequest) -> Clip:
+    """Speaks, checks and finishes one clip in this thread."""
     assert request.point is not None
     samples = spoken(
         request.text,

@@ -1,4 +1,4 @@
-"""An embedder in a process of its own, for the text stage.
+"""An embedder in a process of its own, or on a Dask cluster, for the text stage.
 
 MiniLM keeps every core busy for as long as queries arrive, and torch takes seconds to import. In
 the process that holds thousands of requests in flight either would keep the event loop waiting
@@ -8,45 +8,50 @@ and leave the server idle (benchmarks/text_run.py, `steady`).
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
 
 from corpus.embeddings import Embedder
-from corpus.errors import SympatheiaError
-from corpus.processes import worker_processes
 from corpus.store import Records
+from corpus.workers import Workers
 
 NICENESS = 10
 """What a request needs is short and goes first; embedding takes the rest of the cores."""
-
-_embedder: Embedder | None = None
+TEXTS_PER_CALL = 64
+"""Texts that a worker of a cluster embeds in a call: eight batches, some tenths of a second."""
 
 
 class EmbeddingProcess:
     """`Embedder`, with the same vectors, in a process that starts when it is first needed.
 
     A context manager; threads may share it.
+
+    Args:
+        model: What the recipe's `dedup.model` names.
+        dask: The address of a cluster's scheduler, if one is to embed. Its processors should be of
+            one kind: another rounds differently (see `corpus.embeddings`).
     """
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, dask: str = "") -> None:
         self.model = model
-        self._pool = worker_processes(1, _begin, model)
+        self._workers = Workers("embeds texts", 1, dask, _begin)
+        self._at_once = TEXTS_PER_CALL if dask else None
 
     def __enter__(self) -> "EmbeddingProcess":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._workers.close()
 
     def load(self) -> None:
         """Loads the model.
 
         Raises:
             InvalidInput: it cannot be loaded.
-            SympatheiaError: the process died.
+            SympatheiaError: the process died, or the cluster is gone.
         """
         self.encode([])
 
@@ -55,15 +60,14 @@ class EmbeddingProcess:
 
         Raises:
             InvalidInput: the model cannot be loaded.
-            SympatheiaError: the process died, for want of memory perhaps.
+            SympatheiaError: the process died, for want of memory perhaps, or the cluster is gone.
         """
-        try:
-            return self._pool.submit(_encode, list(texts)).result()
-        except BrokenProcessPool:
-            raise SympatheiaError(
-                f"The process that embeds texts with {self.model} died, perhaps for want of "
-                "memory. Free some and run the same command again; nothing done is lost."
-            ) from None
+        step = self._at_once or max(1, len(texts))
+        calls = [
+            self._workers.submit(_encode, self.model, list(texts[start : start + step]))
+            for start in range(0, max(1, len(texts)), step)
+        ]
+        return np.concatenate([self._workers.wait_for(call) for call in calls])
 
     def stored(self, records: Records, texts: Sequence[str]) -> NDArray[np.float32]:
         """The embeddings of texts, float32 [n, d], each computed once in a store's life.
@@ -83,12 +87,17 @@ class EmbeddingProcess:
         return np.frombuffer(raw, dtype=np.float32).reshape(len(texts), -1)
 
 
-def _begin(model: str) -> None:
-    global _embedder
+# What follows runs in the workers.
+
+
+def _begin() -> None:
     os.nice(NICENESS)
-    _embedder = Embedder(model)
 
 
-def _encode(texts: list[str]) -> NDArray[np.float32]:
-    assert _embedder is not None, "not in an embedding process"
-    return _embedder.encode(texts)
+@cache
+def _embedder(model: str) -> Embedder:
+    return Embedder(model)
+
+
+def _encode(model: str, texts: list[str]) -> NDArray[np.float32]:
+    return _embedder(model).encode(texts)

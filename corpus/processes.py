@@ -14,8 +14,12 @@ from functools import partial
 from multiprocessing.connection import wait
 
 
+def _nothing() -> None:
+    pass
+
+
 def worker_processes(
-    count: int, begin: Callable[..., None], *arguments: object
+    count: int, begin: Callable[..., object] = _nothing, *arguments: object
 ) -> ProcessPoolExecutor:
     """A pool of so many processes, each of which calls `begin(*arguments)` first.
 
@@ -28,7 +32,7 @@ def worker_processes(
     return ProcessPoolExecutor(count, mp_context=context, initializer=initializer)
 
 
-def _begin(begin: Callable[..., None], *arguments: object) -> None:
+def _begin(begin: Callable[..., object], *arguments: object) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

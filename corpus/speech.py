@@ -77,6 +77,11 @@ class Voice(Protocol):
     model: str
     takes_points: bool
 
+    @property
+    def at_once(self) -> int:
+        """How many clips may be asked for at a time."""
+        ...
+
     async def speak(self, request: ClipRequest, what: str) -> Clip:
         """Makes one clip; `what` names it in errors."""
         ...
@@ -101,19 +106,23 @@ async def speak_all(
     store: Store,
     voice: Voice,
     progress: Progress,
+    dask: str = "",
 ) -> None:
     """Makes every clip that is not in the store, and puts the table of clips on file.
+
+    Clips are listened to in processes of this machine, or by the Dask cluster at `dask`.
 
     Raises:
         SympatheiaError: clips ran out of attempts, or the voice failed for too long. What was made
             until then is kept, and the refusals are on file.
     """
-    stage = _Speaking(speech, plan, store, voice, progress, _sampled(run, speech, plan, prompts))
+    sampled = _sampled(run, speech, plan, prompts)
+    stage = _Speaking(speech, plan, store, voice, progress, sampled, Listener(store, dask))
     slots = _slots(run, speech, plan, prompts)
     try:
         with stage.listener:
             async with asyncio.TaskGroup() as group:
-                for _ in range(speech.concurrency):
+                for _ in range(await asyncio.to_thread(lambda: voice.at_once)):
                     group.create_task(stage.work(slots))
     except ExceptionGroup as errors:
         raise root_cause(errors) from None
@@ -187,6 +196,7 @@ class _Speaking:
         voice: Voice,
         progress: Progress,
         sampled: frozenset[tuple[str, str]],
+        listener: Listener,
     ) -> None:
         self._speech = speech
         self._plan = plan
@@ -194,7 +204,7 @@ class _Speaking:
         self._voice = voice
         self._progress = progress
         self._sampled = sampled
-        self.listener = Listener(store)
+        self.listener = listener
         self.made: dict[tuple[str, str], Row] = {}
         self.refused: dict[tuple[str, str], list[Row]] = {}
         self.exhausted: list[tuple[str, str]] = []
@@ -284,7 +294,7 @@ class _Speaking:
                 return measures
         clip = await self._voice.speak(request, what)
         if clip.flac is not None:
-            self._store.clips.put(digest, clip.flac)
+            await asyncio.to_thread(self._store.clips.put, digest, clip.flac)
         self._store.clip_measures.put(digest, asdict(clip.measures))
         return clip.measures
 

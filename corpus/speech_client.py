@@ -31,14 +31,16 @@ class ServedVoice:
     Args:
         model: What the servers call the voice's model.
         pool: Opens the servers.
+        at_once: How many clips may be asked for at a time.
         batch: Most clips in a request. From 2 on `/v1/audio/speech/batch` is used, which vLLM-Omni
             and `sympatheia serve qwen-tts` have.
     """
 
     takes_points = False
 
-    def __init__(self, model: str, pool: Open, batch: int = 1) -> None:
+    def __init__(self, model: str, pool: Open, at_once: int, batch: int = 1) -> None:
         self.model = model
+        self.at_once = at_once
         self._pool = pool
         self._batch = batch
         self._waiting: list[tuple[ClipRequest, asyncio.Future[bytes | None]]] = []

@@ -59,6 +59,6 @@ def code_digest() -> str:
     """SHA-256 over this project's own modules: with other code, other verdicts may come."""
     digest = sha256()
     for folder in (Path(__file__).parent, Path(schemas.__file__ or "").parent):
-        for path in sorted(folder.glob("*.py")):
+        for path in sorted(folder.rglob("*.py")):
             digest.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()

@@ -1,24 +1,22 @@
-"""Processes that each hold one builtin voice, for the speech stage and the voice server."""
+"""The builtin voice of a worker, for the speech stage and the voice server."""
 
+import threading
 from concurrent.futures import ProcessPoolExecutor
 
 from corpus.processes import worker_processes
 from corpus.voice import Samples, Voice
 
-_voice: Voice | None = None
+_of_thread = threading.local()
 
 
 def voice_processes(count: int) -> ProcessPoolExecutor:
-    """A pool of so many processes, in which `spoken` works; about 240 MB each."""
-    return worker_processes(count, _begin)
+    """A pool of so many processes for `spoken`; about 240 MB each."""
+    return worker_processes(count)
 
 
 def spoken(text: str, *, speaker: str, valence: float, arousal: float, seed: int) -> Samples:
-    """`Voice.speak` with the voice of this process; runs in a pool of `voice_processes`."""
-    assert _voice is not None, "not in a voice process"
-    return _voice.speak(text, speaker=speaker, valence=valence, arousal=arousal, seed=seed)
-
-
-def _begin() -> None:
-    global _voice
-    _voice = Voice()
+    """`Voice.speak` with a voice of this thread's own, loaded at the first call."""
+    if not hasattr(_of_thread, "voice"):
+        _of_thread.voice = Voice()
+    voice: Voice = _of_thread.voice
+    return voice.speak(text, speaker=speaker, valence=valence, arousal=arousal, seed=seed)

@@ -9,10 +9,11 @@ Speech tokens are made once per clip and kept in the store, so a run that was ki
 the batch it was at, and one with nothing to do only reads.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 from hashlib import sha256
 from itertools import groupby
 from math import ceil
@@ -32,6 +33,8 @@ from corpus.adapter.speech_tokens import (
     SpeechTokenizer,
     checkpoint_digest,
     checkpoint_folder,
+    devices_here,
+    encode_in_worker,
 )
 from corpus.clips import Undecodable, decode
 from corpus.dataset_folder import DatasetFolder, dataset_root
@@ -42,6 +45,7 @@ from corpus.run_folder import RunFolder
 from corpus.speech import QUERY, RESPONSE
 from corpus.store import Records, Store, write_whole
 from corpus.tables import Row
+from corpus.workers import Workers
 from schemas.audio import SAMPLE_RATE
 from schemas.recipe import Adapter
 from schemas.slots import EMOTIONAL, SPLITS, SUBSETS, PairSlot, Split, Subset
@@ -122,7 +126,7 @@ def token_key(checkpoint: str, clip: bytes) -> str:
 def encode_corpus(
     folder: Path,
     speech_tokenizer: str | Path,
-    devices: Sequence[str] = ("cpu",),
+    devices: Sequence[str] | None = None,
     output: Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -134,7 +138,8 @@ def encode_corpus(
     Args:
         folder: A run folder, or a dataset folder.
         speech_tokenizer: Its checkpoint: a folder, or a name on the Hub.
-        devices: Where it runs, each with a copy of its own; one that is named twice has two.
+        devices: Where it runs, each with a copy of its own; one that is named twice has two. If
+            None, on the Dask cluster of the run's recipe, else on every GPU here, else on the CPU.
         output: Where `sequences/` and the store of tokens go; the run folder itself if None.
         progress: Is told of every clip.
 
@@ -156,15 +161,20 @@ def encode_corpus(
         )
     recipe = run.read_recipe() if run.recipe.is_file() else None
     fraction = recipe.adapter.affect_dropout if recipe else AFFECT_DROPOUT
+    shared, dask = (recipe.storage.url, recipe.compute.dask) if recipe else ("", "")
     dropped = affect_dropout(dataset.slots.values(), dataset.manifest.seed, fraction)
     _require_rows(dataset)
     checkpoint = checkpoint_folder(speech_tokenizer)
     target = RunFolder(output or folder)
-    with target.locked(), Store(target.store) as store:
+    with target.locked(), Store(target.store, shared) as store:
         clips = _Clips(
             dataset, checkpoint_digest(checkpoint), store.speech_tokens, progress or Progress(None)
         )
-        _tokenize(clips, checkpoint, devices)
+        if dask and devices is None:
+            with Workers("makes speech tokens", 1, dask) as workers:
+                _tokenize(clips, [partial(_there, workers, checkpoint)] * workers.at_once)
+        else:
+            _tokenize(clips, [_here(checkpoint, device) for device in devices or devices_here()])
         _write(target.sequences, dataset, clips, set(dropped))
         corpus = sha256((dataset.root / NAME).read_bytes()).hexdigest()
         facts = {"corpus": corpus, "fraction": fraction, "count": len(dropped), "ids": dropped}
@@ -331,8 +341,24 @@ def _batches(clips: Iterable[_Clip]) -> Iterator[list[_Clip]]:
         yield batch
 
 
-def _tokenize(clips: _Clips, checkpoint: Path, devices: Sequence[str]) -> None:
-    """Makes the tokens that are missing; every device takes the next batch when it is free."""
+Encode = Callable[[list[_Clip]], list[list[int]]]
+
+
+def _here(checkpoint: Path, device: str) -> Encode:
+    """Encodes on a device of this machine, with a copy of the network loaded at the first batch."""
+    load = cache(partial(SpeechTokenizer.from_pretrained, checkpoint, device))
+    return lambda clips: load().encode([clip.samples() for clip in clips], SAMPLE_RATE)
+
+
+def _there(workers: Workers, checkpoint: Path, clips: list[_Clip]) -> list[list[int]]:
+    for clip in clips:
+        clip.samples()  # a damaged one is refused here, by its name
+    sounds = [clip.data for clip in clips]  # a tenth of what their samples weigh
+    return workers.wait_for(workers.submit(encode_in_worker, checkpoint, sounds))
+
+
+def _tokenize(clips: _Clips, encoders: Sequence[Encode]) -> None:
+    """Makes the tokens that are missing; every encoder takes the next batch when it is free."""
     batches = clips.missing()
     taking, stopped = Lock(), Event()
 
@@ -340,17 +366,14 @@ def _tokenize(clips: _Clips, checkpoint: Path, devices: Sequence[str]) -> None:
         with taking:
             return next(batches, None)
 
-    def work(device: str) -> None:
-        tokenizer: SpeechTokenizer | None = None
+    def work(encode: Encode) -> None:
         while not stopped.is_set() and (batch := take()):
-            tokenizer = tokenizer or SpeechTokenizer.from_pretrained(checkpoint, device)
-            found = tokenizer.encode([clip.samples() for clip in batch], SAMPLE_RATE)
-            for clip, tokens in zip(batch, found, strict=True):
+            for clip, tokens in zip(batch, encode(batch), strict=True):
                 clips.put(clip, tokens)
 
-    with ThreadPoolExecutor(len(devices)) as pool:
+    with ThreadPoolExecutor(len(encoders)) as pool:
         try:
-            for done in as_completed([pool.submit(work, device) for device in devices]):
+            for done in as_completed([pool.submit(work, encode) for encode in encoders]):
                 done.result()
         finally:
             stopped.set()  # the first error, or a user, ends the work of all

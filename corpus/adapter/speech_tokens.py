@@ -351,6 +351,16 @@ def checkpoint_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
+@lru_cache(maxsize=1)
+def _of_worker(checkpoint: Path) -> "SpeechTokenizer":
+    return SpeechTokenizer.from_pretrained(checkpoint, devices_here()[0])
+
+
+def encode_in_worker(checkpoint: Path, files: list[bytes]) -> list[list[int]]:
+    """`SpeechTokenizer.encode` of the bytes of sound files, on the first device of this process."""
+    return _of_worker(checkpoint).encode(files)
+
+
 def devices_here() -> list[str]:
     """Every GPU that PyTorch can use, or else the CPU."""
     return [f"cuda:{n}" for n in range(torch.cuda.device_count())] or ["cpu"]

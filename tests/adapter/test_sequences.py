@@ -30,6 +30,7 @@ from corpus.store import Store
 from schemas.audio import SAMPLE_RATE
 from schemas.recipe import Recipe
 from schemas.slots import EMOTIONAL, SPLITS, SUBSETS
+from tests.dask_cluster import DaskCluster
 from tests.line import sympatheia
 
 CHECKPOINT = Path(__file__).parent / "golden" / "whispervq" / "tokenizer"
@@ -194,6 +195,17 @@ def test_a_bare_dataset_folder_has_the_sequences_of_its_run(corpus, encoded, tmp
     encode_corpus(corpus, CHECKPOINT, ["cpu", "cpu"], tmp_path / "out")
     assert contents(tmp_path / "out") == contents(encoded)
     assert sorted(corpus.rglob("*")) == before
+
+
+def test_the_cluster_of_the_recipe_makes_the_same_tokens(whole, encoded, tmp_path):
+    run = RunFolder(shutil.copytree(whole, tmp_path / "run"))
+    with DaskCluster(tmp_path, workers=2) as cluster:
+        text = run.recipe.read_text()
+        assert 'dask = ""' in text
+        run.recipe.write_text(text.replace('dask = ""', f'dask = "{cluster.address}"'))
+        encode_corpus(run.root, CHECKPOINT)
+        assert "encode_in_worker" in cluster.computed()
+    assert contents(run.root) == contents(encoded)
 
 
 def test_every_distinct_clip_is_told_of_once(whole, encoded):

@@ -175,7 +175,12 @@ def speak(written, server, store_folder, *more, patience=1):
                 Plan(recipe, prompts),
                 prompts,
                 store,
-                ServedVoice(recipe.speech.model, opened(pool), recipe.speech.batch),
+                ServedVoice(
+                    recipe.speech.model,
+                    opened(pool),
+                    recipe.speech.concurrency,
+                    recipe.speech.batch,
+                ),
                 progress,
             )
 

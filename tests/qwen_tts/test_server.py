@@ -274,7 +274,7 @@ def test_our_own_client_gets_clips_and_takes_a_bad_one_as_such(together):
 
             bad = await pool.call(cut, "a clip that is cut off")
             for batch, seed in ((1, 0), (2, 40)):
-                voice = ServedVoice("voice-1", opened(pool), batch)
+                voice = ServedVoice("voice-1", opened(pool), 8, batch)
                 for tried in range(seed, seed + 40):
                     request = ClipRequest(
                         "voice-1", "Ryan", TEXT, "English", tried, -23.0, style="Very sad."
