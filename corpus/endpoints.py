@@ -248,6 +248,7 @@ class Endpoints:
     def _failed(self, endpoint: Endpoint, error: Exception, sent_at: float) -> Failure:
         """Draws the consequences of a failed try for its server."""
         words = self._words(error)
+        log.info("try failed", extra={"server": endpoint.url, "error": words})
         endpoint.failed += 1
         endpoint.last_error = words
         if isinstance(error, openai.APIStatusError):

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 256
-"""Candidates per matrix product: 512 to 1024 are no faster, and at 40,000 accepted the product
-takes 41 MB."""
+"""Most candidates in a matrix product: 512 to 1024 are no faster."""
+COSINES = 16_000_000
+"""Most cosines in a matrix product, 64 MB: from 62,500 accepted on the blocks get smaller."""
 FLOAT32_ROUNDING = 2.0**-24
 LONGEST = 1.0001
 """Greatest length of a vector; normalising in float32 stays within 1e-6 of 1."""
@@ -42,11 +43,19 @@ class Verdict(NamedTuple):
 
 
 class Accepted:
-    """The accepted vectors and their ids, in the order of their acceptance."""
+    """The accepted vectors and their ids, in the order of their acceptance.
 
-    def __init__(self, threshold: float, block: int = BLOCK) -> None:
+    Args:
+        threshold: The cosine from which on a candidate is rejected.
+        room: How many there may be in the end; memory is taken as they come, and with room for
+            all nothing has to be copied to make more.
+        block: Most candidates in a matrix product.
+    """
+
+    def __init__(self, threshold: float, room: int = 0, block: int = BLOCK) -> None:
         self.threshold = threshold
         self.ids: list[str] = []
+        self._room = room
         self._block = block
         self._rows: Vectors = np.empty((0, 0), dtype=np.float32)
 
@@ -81,9 +90,11 @@ class Accepted:
             return []
         self._check(ids, vectors)
         verdicts: list[Verdict] = []
-        for start in range(0, len(ids), self._block):
-            end = start + self._block
+        start = 0
+        while start < len(ids):
+            end = start + min(self._block, max(1, COSINES // (len(self) + self._block)))
             verdicts += self._judge_block(ids[start:end], vectors[start:end])
+            start = end
         return verdicts
 
     def _judge_block(self, ids: Sequence[str], vectors: Vectors) -> list[Verdict]:
@@ -156,11 +167,12 @@ class Accepted:
             raise ValueError(f"Vectors must be finite and normalised; the longest is {longest:.4g}")
 
     def _reserve(self, count: int, dimension: int) -> None:
-        """Makes room for count more rows, doubling the room when it runs out."""
+        """Makes room for count more rows, doubling it where what was asked for is used up."""
         needed = len(self) + count
         if needed <= len(self._rows) and dimension == self._rows.shape[1]:
             return
-        grown = np.empty((max(needed, 2 * len(self._rows)), dimension), dtype=np.float32)
+        room = max(needed, 2 * len(self._rows), self._room + self._block)
+        grown = np.empty((room, dimension), dtype=np.float32)
         if self.ids:
             grown[: len(self)] = self._rows[: len(self)]
         self._rows = grown

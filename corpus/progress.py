@@ -1,9 +1,10 @@
 """How far a run is: slots full per stage and cell, refusals, rates, time left, and the servers.
 
 The running build keeps this on file for `sympatheia status`; the display on the terminal reads the
-same object.
+same object. Every so many verdicts of a stage are a line of the run's log.
 """
 
+import logging
 import threading
 import time
 from collections import Counter, deque
@@ -24,6 +25,10 @@ WINDOW_SECONDS = 60.0
 server that has slowed down."""
 
 WRITE_EVERY_SECONDS = 2.0
+BATCH = 256
+"""Verdicts of a stage, slots filled and candidates refused, in a line of the log."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -44,6 +49,18 @@ class Rate:
 
 
 @dataclass
+class Batch:
+    """What became of a stage's candidates since the last line of the log."""
+
+    filled: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    begun: float = field(default_factory=time.monotonic)
+
+    def __len__(self) -> int:
+        return self.filled + self.refused.total()
+
+
+@dataclass
 class Stage:
     """One stage's counts; `totals`, `full` and `refused` are by cell, `refusals` by reason."""
 
@@ -52,6 +69,7 @@ class Stage:
     refused: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
     rate: Rate = field(default_factory=Rate)
+    batch: Batch = field(default_factory=Batch)
 
     @property
     def total(self) -> int:
@@ -160,6 +178,8 @@ class Progress:
         """One more slot of a cell is full."""
         with self._lock:
             self.stages[stage].full[cell] += 1
+            self.stages[stage].batch.filled += 1
+            self._log_batch(stage, BATCH)
         self._write_at_times()
 
     def refused(self, stage: str, cell: str, reason: str) -> None:
@@ -167,7 +187,24 @@ class Progress:
         with self._lock:
             self.stages[stage].refused[cell] += 1
             self.stages[stage].refusals[reason] += 1
+            self.stages[stage].batch.refused[reason] += 1
+            self._log_batch(stage, BATCH)
         self._write_at_times()
+
+    def _log_batch(self, name: str, least: int) -> None:
+        stage = self.stages[name]
+        if len(stage.batch) < least:
+            return
+        facts = {
+            "stage": name,
+            "filled": stage.batch.filled,
+            "refused": dict(stage.batch.refused),
+            "done": stage.done,
+            "total": stage.total,
+            "seconds": round(time.monotonic() - stage.batch.begun, 3),
+        }
+        log.info("batch", extra=facts)
+        stage.batch = Batch()
 
     def snapshot(self) -> dict[str, Any]:
         """Everything as plain data: the stages, and the servers by section of the recipe."""
@@ -182,6 +219,13 @@ class Progress:
     def _write_at_times(self) -> None:
         if time.monotonic() - self._written >= WRITE_EVERY_SECONDS:
             self.write()
+
+    def close(self) -> None:
+        """Logs what is left of every batch, and puts the snapshot on file."""
+        with self._lock:
+            for stage in self.stages:
+                self._log_batch(stage, 1)
+        self.write()
 
     def write(self) -> None:
         """Puts the snapshot on file."""

@@ -22,6 +22,7 @@ class RunFolder:
         self.store = root / "store"
         self.decisions = root / "decisions.jsonl"
         self.progress = root / "progress.json"
+        self.log = root / "log.jsonl"
         self.queries = root / "tables" / "queries.parquet"
         self.responses = root / "tables" / "responses.parquet"
         self.similarities = root / "tables" / "similarities.parquet"

@@ -1,5 +1,7 @@
 """Writes and reads the tables that stages hand to each other, and the table of rejects."""
 
+import logging
+import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,6 +18,8 @@ ROWS_AT_ONCE = 5_000
 
 Row = dict[str, Any]
 
+log = logging.getLogger(__name__)
+
 
 def write_table(path: Path, schema: pa.Schema, rows: Iterable[Row]) -> None:
     """Writes rows to a Parquet file that appears only when whole; memory stays flat.
@@ -25,14 +29,17 @@ def write_table(path: Path, schema: pa.Schema, rows: Iterable[Row]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    iterator = iter(rows)
+    iterator, begun, count = iter(rows), time.monotonic(), 0
     try:
         with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
             while batch := list(islice(iterator, ROWS_AT_ONCE)):
                 writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+                count += len(batch)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    seconds = round(time.monotonic() - begun, 3)
+    log.info("table", extra={"table": path.stem, "rows": count, "seconds": seconds})
 
 
 def read_rows(path: Path) -> Iterator[Row]:

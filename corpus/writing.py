@@ -10,6 +10,8 @@ is kept never does.
 
 import asyncio
 import heapq
+import logging
+import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field, replace
@@ -47,6 +49,9 @@ the first need not wait long."""
 GIVE_UP_AFTER = 20
 """Slots that may run out of attempts before the run stops; until then the others are finished,
 because one unlucky slot should not cost a night, and a broken prompt should not cost a budget."""
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,7 @@ class Writing:
         self._with_responses = with_responses
         self._progress = progress
         self._embedder = embedder
-        self._accepted = Accepted(recipe.dedup.threshold)
+        self._accepted = Accepted(recipe.dedup.threshold, room=plan.query_count)
         self.written = Written()
 
         self._slots = list(plan.queries())
@@ -376,8 +381,18 @@ class Writing:
     def _judge_texts(self, named: list[tuple[str, str]]) -> list[Verdict]:
         if not named:
             return []
+        begun = time.monotonic()
         vectors = self._embed([text for _, text in named])
-        return self._accepted.judge([slot_id for slot_id, _ in named], vectors)
+        embedded = time.monotonic()
+        verdicts = self._accepted.judge([slot_id for slot_id, _ in named], vectors)
+        facts = {
+            "queries": len(named),
+            "accepted_before": len(self._accepted) - sum(verdict.accepted for verdict in verdicts),
+            "embedding_seconds": round(embedded - begun, 3),
+            "search_seconds": round(time.monotonic() - embedded, 3),
+        }
+        log.info("near-duplicates", extra=facts)
+        return verdicts
 
     def _embed(self, texts: list[str]) -> NDArray[np.float32]:
         return self._embedder.stored(self._store.embeddings, texts)

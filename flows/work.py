@@ -6,12 +6,15 @@ them. (`benchmarks/startup.py` measures what that is worth.)
 """
 
 import asyncio
+import logging
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 from corpus.embedding_process import EmbeddingProcess
@@ -21,6 +24,7 @@ from corpus.progress import Progress
 from corpus.prompts import Prompts
 from corpus.recipes import recipe_prompts
 from corpus.run_folder import RunFolder
+from corpus.run_log import logged
 from corpus.store import Store
 from corpus.text_stage import write_texts
 from flows.display import shown
@@ -32,6 +36,8 @@ if TYPE_CHECKING:  # what speaks is imported when it is its turn, long after the
 
 STOP_SECONDS = 1.0
 """How long an interrupted run waits for its requests in flight to be let go."""
+
+log = logging.getLogger(__name__)
 
 _open: dict[str, "Work"] = {}
 """The runs that this process has open, by folder."""
@@ -59,15 +65,31 @@ def at_work(
     with run.locked():
         if adopt:
             run.adopt(*adopt)
-        work = Work(run, until)
-        with work.store, shown(work.progress):
-            _open[key] = work
-            try:
-                yield work
-            finally:
-                del _open[key]
-                work.stop()
-                work.progress.write()
+        with logged(run.log):
+            work = Work(run, until)
+            with work.store, shown(work.progress), _told(work):
+                _open[key] = work
+                try:
+                    yield work
+                finally:
+                    del _open[key]
+                    work.stop()
+                    work.progress.close()
+
+
+@contextmanager
+def _told(work: "Work") -> Iterator[None]:
+    """Logs that a build began, and how it ended."""
+    about = {"recipe": work.recipe.name, "until": work.until}
+    log.info("build begun", extra=about | {"version": metadata.version("sympatheia-corpus")})
+    begun = time.monotonic()
+    try:
+        yield
+    except BaseException as error:
+        why = f"{type(error).__name__}: {error}".rstrip(": ")
+        log.info("build failed", extra=about | {"error": why})
+        raise
+    log.info("build done", extra=about | {"seconds": round(time.monotonic() - begun, 3)})
 
 
 class Work:
@@ -79,7 +101,7 @@ class Work:
         self.recipe = run.read_recipe()
         self.prompts = recipe_prompts(self.recipe)
         self.plan = Plan(self.recipe, self.prompts)
-        self.store = Store(run.store)
+        self.store = Store(run.store, self.recipe.storage.url)
         self.progress = Progress(run.progress)
         self._texts: Future[None] | None = None
         self._writer: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
@@ -127,7 +149,7 @@ class Work:
         task = asyncio.current_task()
         assert task is not None
         self._writer = asyncio.get_running_loop(), task
-        with EmbeddingProcess(self.recipe.dedup.model) as embedder:
+        with EmbeddingProcess(self.recipe.dedup.model, self.recipe.compute.dask) as embedder:
             async with _when_needed(self._open_text_servers) as pool:
                 await write_texts(
                     self.run,
@@ -194,7 +216,7 @@ class Work:
         if self.recipe.speech.backend == "openai":
             asyncio.run(self._speak_served(self.recipe.speech))
         else:
-            with BuiltinVoice(self.recipe.speech) as voice:
+            with BuiltinVoice(self.recipe.speech, self.recipe.compute.dask) as voice:
                 asyncio.run(self._speak_with(voice))
 
     async def _speak_served(self, speech: Speech) -> None:
@@ -204,7 +226,8 @@ class Work:
             return await self._open_pool(stack, speech.endpoints, speech, "speech")
 
         async with _when_needed(open_servers) as pool:
-            await self._speak_with(ServedVoice(speech.model, pool, speech.batch))
+            voice = ServedVoice(speech.model, pool, speech.concurrency, speech.batch)
+            await self._speak_with(voice)
 
     async def _speak_with(self, voice: "Voice") -> None:
         from corpus.speech import speak_all
@@ -217,6 +240,7 @@ class Work:
             self.store,
             voice,
             self.progress,
+            self.recipe.compute.dask,
         )
 
     def pack(self) -> None:

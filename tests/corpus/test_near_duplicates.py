@@ -86,7 +86,7 @@ def test_equals_the_plain_way_at_any_block_size(
     block: int, case: tuple[Vectors, list[Verdict]]
 ) -> None:
     vectors, expected = case
-    assert Accepted(THRESHOLD, block).judge(names(len(vectors)), vectors) == expected
+    assert Accepted(THRESHOLD, block=block).judge(names(len(vectors)), vectors) == expected
     rejected = sum(not verdict.accepted for verdict in expected)
     assert 0.1 < rejected / len(expected) < 0.9
 
