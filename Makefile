@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup setup-qwen-tts peers corpus report adapter test test-vllm test-qwen-tts lint bench clean
+.PHONY: setup setup-qwen-tts peers corpus report adapter server worker test test-vllm test-qwen-tts lint bench clean
 
 corpus: $(READY)
 	$(BIN)/sympatheia build demo
@@ -19,6 +19,19 @@ adapter: corpus
 	$(BIN)/sympatheia encode runs/demo --speech-tokenizer $(TINY)/speech-tokenizer
 	$(BIN)/sympatheia train runs/demo --base $(TINY)/base
 	$(BIN)/python -m corpus.adapter.tiny compare $(TINY)/base runs/demo/adapter
+
+# A Prefect server of one's own, and a worker for what it is asked. Nothing is sent anywhere.
+server worker: export PREFECT_HOME ?= $(CURDIR)/runs/prefect
+server worker: export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
+server worker: export DO_NOT_TRACK ?= 1
+worker: export PREFECT_API_URL ?= http://127.0.0.1:4200/api
+
+server: $(READY)
+	@exec $(BIN)/prefect server start --host 127.0.0.1 --port 4200
+
+worker: $(READY)
+	@$(BIN)/sympatheia deploy
+	@exec $(BIN)/prefect worker start --pool sympatheia --type process
 
 setup: $(READY)
 

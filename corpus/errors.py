@@ -3,6 +3,8 @@
 A message is one or two sentences: what went wrong, where, and what to do next.
 """
 
+import errno
+
 
 class SympatheiaError(Exception):
     """The work failed or a gate failed; exit code 1."""
@@ -22,3 +24,16 @@ def root_cause(group: ExceptionGroup[Exception]) -> Exception:
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def in_words(error: SympatheiaError | OSError) -> str:
+    """What an error tells a user; that of a disk is put into a sentence."""
+    if isinstance(error, SympatheiaError):
+        return str(error)
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return (
+            f"The disk is full{where}. Free some space and run the same command again: what was "
+            "done is kept."
+        )
+    return f"{error.strerror or error}{where}. Mend that and run the same command again."

@@ -1,6 +1,9 @@
 """Gates: what must hold of a dataset, each with a number, a limit and a verdict."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from corpus.errors import SympatheiaError
 
 EXAMPLES = 5
 """Places that a gate names; how many there are in all is its number."""
@@ -49,3 +52,17 @@ class Gates:
     def all(self) -> list[Gate]:
         """The gates."""
         return list(self._gates.values())
+
+
+def require_passed(gates: Sequence[Gate]) -> None:
+    """Passes if every gate does.
+
+    Raises:
+        SympatheiaError: some do not; the sentence names them.
+    """
+    failed = [gate.name for gate in gates if not gate.passed]
+    if failed:
+        raise SympatheiaError(
+            f"{len(failed)} of {len(gates)} gates failed: {', '.join(failed)}. Mend what they "
+            "name, or build the corpus again from its run folder."
+        )

@@ -1,6 +1,7 @@
-"""The adapter flow: from encoded sequences to a trained adapter with its card."""
+"""The adapter flow: from a corpus, or its sequences, to a trained adapter with its card."""
 
 import time
+from pathlib import Path
 from uuid import UUID
 
 import click
@@ -10,32 +11,51 @@ from prefect.cache_policies import NO_CACHE
 
 from corpus.adapter.adapter_folder import name_base
 from corpus.adapter.card import AdapterFacts, write_adapter_card
-from corpus.adapter.launch import Order, launch
+from corpus.adapter.launch import Order, launch, training_of
 from corpus.adapter.model import is_random
+from corpus.adapter.sequences import encode_corpus, require_fresh
 from corpus.adapter.training_folder import Trained
+from corpus.progress import Progress
+from corpus.publishing import CARD
 from corpus.recipes import recipe_prompts
-from flows.display import duration
+from corpus.run_folder import RunFolder
+from flows.artifacts import leave_link
+from flows.display import duration, shown
+from flows.sentences import fails_in_words
+from schemas.orders import AdapterOrder
 from schemas.recipe import Recipe
 from schemas.slots import SPLITS
 
 SAY_EVERY_SECONDS = 5.0
 
 
-@flow(name="adapter", flow_run_name="{order.output}", validate_parameters=False)
-def train_adapter(order: Order, recipe: Recipe) -> Trained:
-    """Trains an adapter, or continues where a training in the same place was stopped.
+@flow(name="adapter", flow_run_name="adapter of {order.run_dir.name}")
+@fails_in_words
+def train_adapter(order: AdapterOrder) -> Trained:
+    """Trains an adapter on the corpus of a run, or continues where a training of it was stopped.
 
     Args:
-        order: what to train, and where.
-        recipe: of the corpus; the card tells it.
+        order: what to train, and how. With a speech tokenizer the clips are encoded first.
 
     Raises:
         InvalidInput: the sequences, the base or the settings do not fit.
         SympatheiaError: the training died; the same call continues at the last save.
     """
-    trained = fit(order)
-    describe(order, recipe, trained)
+    training, recipe = training_of(order)
+    if order.speech_tokenizer:
+        encode(order.run_dir, order.speech_tokenizer)
+    require_fresh(RunFolder(order.run_dir))
+    trained = fit(training)
+    describe(training, recipe, trained)
     return trained
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def encode(run_dir: Path, speech_tokenizer: str) -> None:
+    """Writes the training sequences of a run, on its Dask cluster or every GPU there is."""
+    progress = Progress(None)
+    with shown(progress):
+        encode_corpus(run_dir, speech_tokenizer, progress=progress)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -55,6 +75,7 @@ def describe(order: Order, recipe: Recipe, trained: Trained) -> None:
     )
     write_adapter_card(order.output, facts)
     name_base(order.output, facts.base_model)
+    leave_link(facts.name, "card", (order.output / CARD).resolve().as_uri())
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

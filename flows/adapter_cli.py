@@ -36,8 +36,8 @@ def tokenize(files: tuple[str, ...], speech_tokenizer: str, device: str) -> None
 @SPEECH_TOKENIZER
 @click.option(
     "--device",
-    help="Where it runs: cpu, cuda:0, or several as cuda:0,cuda:1, each with a copy of its own; "
-    "every GPU there is, or else the CPU, if not given.",
+    help="Where it runs: cpu, cuda:0, or several as cuda:0,cuda:1, each with a copy of its own. If "
+    "not given, on the Dask cluster of the run's recipe, or every GPU there is, or the CPU.",
 )
 @click.option(
     "--output",
@@ -51,12 +51,12 @@ def encode(folder: Path, speech_tokenizer: str, device: str | None, output: Path
     Tokens are kept: after a kill the same command goes on where it was.
     """
     from corpus.adapter.sequences import encode_corpus
-    from corpus.adapter.speech_tokens import devices_here
     from corpus.progress import Progress
     from flows.display import shown
 
-    devices = [one.strip() for one in device.split(",")] if device else devices_here()
-    click.echo(f"speech tokens by {speech_tokenizer} on {', '.join(devices)}", err=True)
+    devices = [one.strip() for one in device.split(",")] if device else None
+    where = f" on {', '.join(devices)}" if devices else ""
+    click.echo(f"speech tokens by {speech_tokenizer}{where}", err=True)
     progress = Progress(None)
     with shown(progress):
         sequences = encode_corpus(folder, speech_tokenizer, devices, output, progress)
@@ -98,34 +98,32 @@ def train(
     deepspeed: Path | None,
 ) -> None:
     """Train the adapter on the sequences of a run FOLDER, or continue where it was stopped."""
-    import torch
-
-    from corpus.adapter.launch import Order
+    from corpus.adapter.launch import training_of
     from corpus.adapter.sequences import require_fresh
-    from corpus.recipes import with_overrides
     from corpus.run_folder import RunFolder
     from flows.services import prefect_api
+    from schemas.orders import AdapterOrder
 
-    run = RunFolder(folder)
-    recipe = with_overrides(run.read_recipe(), overrides, "adapter")
-    require_fresh(run)
-    order = Order(
-        sequences=run.sequences,
+    order = AdapterOrder(
+        run_dir=folder,
         base=base,
-        output=output or folder / "adapter",
-        settings=recipe.adapter,
-        seed=recipe.seed,
-        processes=processes or max(1, torch.cuda.device_count()),
+        output=output,
+        overrides=overrides,
+        processes=processes,
         deepspeed=deepspeed,
     )
-    click.echo(f"An adapter of {base} on {order.sequences}, {order.processes} at work", err=True)
+    training, _ = training_of(order)
+    require_fresh(RunFolder(folder))
+    click.echo(
+        f"An adapter of {base} on {training.sequences}, {training.processes} at work", err=True
+    )
     with prefect_api():
         from flows.adapter import train_adapter
 
-        trained = train_adapter(order, recipe)
+        trained = train_adapter(order)
     loss = trained.losses["eval_loss"]
     click.echo(f"Done: eval loss {loss:.4f}, the best at step {trained.best_step:,}.", err=True)
-    click.echo(order.output)
+    click.echo(training.output)
 
 
 COMMANDS = (tokenize, encode, train)

@@ -4,21 +4,24 @@ import contextvars
 import logging
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 import httpx
 from prefect.artifacts import (
+    create_link_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
 )
 from prefect.exceptions import PrefectException
 
+from corpus.gates import Gate
 from corpus.progress import Progress
 from flows.display import duration, servers_line
+from flows.status import gates_as_data
 
 UPDATE_EVERY_SECONDS = 10.0
 
@@ -38,7 +41,7 @@ def on_prefects_pages(name: str, progress: Progress, stages: tuple[str, ...]) ->
         stages: the stages to show; those that are not part of the run are left out.
     """
     own = [stage for stage in stages if stage in progress.stages]
-    key = re.sub(r"[^a-z0-9]+", "-", f"{name}-{own[0]}".lower()).strip("-")
+    key = _key(name, own[0])
     artifact: UUID | None = None
     with _as_far_as_prefect_listens():
         made = create_progress_artifact(0.0, key=f"{key}-progress", description=", ".join(own))
@@ -73,6 +76,32 @@ def on_prefects_pages(name: str, progress: Progress, stages: tuple[str, ...]) ->
             for kind, rows in _tables(own, progress.snapshot()["stages"]).items():
                 if rows:
                     create_table_artifact(rows, key=f"{key}-{kind}", description=f"{name}: {kind}")
+
+
+def leave_link(name: str, what: str, address: str) -> None:
+    """Leaves a link to something that a run made, such as its report.
+
+    Args:
+        name: the run's name, which the artifact's key begins with.
+        what: it is, in a word.
+        address: where it is.
+    """
+    with _as_far_as_prefect_listens():
+        create_link_artifact(
+            address, link_text=address, key=_key(name, what), description=f"{name}: {what}"
+        )
+
+
+def leave_gates(name: str, gates: Iterable[Gate]) -> None:
+    """Leaves a table of the gates of a dataset, passed or not."""
+    with _as_far_as_prefect_listens():
+        create_table_artifact(
+            gates_as_data(gates)["gates"], key=_key(name, "gates"), description=f"{name}: gates"
+        )
+
+
+def _key(name: str, what: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", f"{name}-{what}".lower()).strip("-")
 
 
 @contextmanager

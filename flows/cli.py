@@ -1,6 +1,5 @@
 """The command line. Results go to standard output, progress and errors to standard error."""
 
-import errno
 import gc
 import json
 import os
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from corpus.errors import InvalidInput, SympatheiaError
+from corpus.errors import InvalidInput, SympatheiaError, in_words
 from flows.adapter_cli import COMMANDS as ADAPTER_COMMANDS
+from flows.deployments import deploy
 from flows.publish_cli import COMMANDS as PUBLISH_COMMANDS
 
 if TYPE_CHECKING:  # imported where they are used, so that help and refusals come at once
@@ -66,28 +66,30 @@ def _print_release(context: click.Context) -> None:
 @click.option("--until", type=click.Choice(STAGES), default=STAGES[-1], help="The last stage.")
 def build(recipe: str, run_dir: Path | None, overrides: tuple[str, ...], until: "Stage") -> None:
     """Build or continue the corpus of RECIPE, a bundled name (demo, sympatheia-18k) or a file."""
-    from corpus.builtin_voice import require_speakers
-    from corpus.plan import Plan
-    from corpus.recipes import load_recipe, recipe_prompts
-    from corpus.run_folder import RunFolder
+    from flows.orders import resolve
     from flows.services import prefect_api
     from flows.work import at_work
+    from schemas.orders import CorpusOrder
 
-    loaded = load_recipe(recipe, overrides)
-    prompts = recipe_prompts(loaded)
-    plan = Plan(loaded, prompts)
-    if loaded.speech.backend == "builtin":
-        require_speakers(loaded.speech)
-    run = RunFolder(run_dir or Path("runs") / loaded.name)
+    order = CorpusOrder(
+        recipe=recipe,
+        run_dir=run_dir,
+        overrides=overrides,
+        until=until,
+        report=False,
+        check=False,
+    )
+    asked = resolve(order)
+    loaded, run = asked.recipe, asked.run
     own = "a vLLM of its own" if loaded.llm.vllm.python else "the embedded server"
     servers = ", ".join(loaded.llm.endpoints) or own
     voices = ", ".join(loaded.speech.endpoints) or "the builtin voice"
-    _say(f"{loaded.name}: {plan.pair_count:,} pairs from {plan.query_count:,} queries")
-    _say(f"  prompts  {prompts.folder}, templates '{loaded.llm.templates}'")
+    _say(f"{loaded.name}: {asked.plan.pair_count:,} pairs from {asked.plan.query_count:,} queries")
+    _say(f"  prompts  {asked.prompts.folder}, templates '{loaded.llm.templates}'")
     _say(f"  texts    {loaded.llm.model} at {servers}")
     _say(f"  speech   {voices}")
     _say(f"  folder   {run.root}")
-    with at_work(run, until, adopt=(loaded, prompts)) as work:
+    with at_work(run, until, adopt=(loaded, asked.prompts)) as work:
         work.begin_texts()
         with prefect_api():
             from flows.corpus import build_corpus
@@ -95,7 +97,7 @@ def build(recipe: str, run_dir: Path | None, overrides: tuple[str, ...], until: 
             # What is imported stays. The collector would walk through it again and again, a fifth
             # of a second each time, while hundreds of requests wait for the event loop.
             gc.freeze()
-            build_corpus(run.root, until)
+            build_corpus(order)
     _say(f"Done. {_made(run, until)}")
 
 
@@ -133,6 +135,7 @@ def status(folder: Path, as_json: bool) -> None:
 def check(folder: Path, as_json: bool) -> None:
     """Check a run's dataset, or any dataset folder of this format, from its files alone."""
     from corpus.check import check_folder
+    from corpus.gates import require_passed
     from flows.status import gates_as_data, print_gates
 
     gates = check_folder(folder)
@@ -140,12 +143,7 @@ def check(folder: Path, as_json: bool) -> None:
         click.echo(json.dumps(gates_as_data(gates), indent=2))
     else:
         print_gates(gates)
-    failed = [gate.name for gate in gates if not gate.passed]
-    if failed:
-        raise SympatheiaError(
-            f"{len(failed)} of {len(gates)} gates failed: {', '.join(failed)}. Mend what they "
-            "name, or build the corpus again from its run folder."
-        )
+    require_passed(gates)
 
 
 @cli.command()
@@ -325,7 +323,7 @@ def serve_qwen_tts(
     )
 
 
-for command in (*ADAPTER_COMMANDS, *PUBLISH_COMMANDS):
+for command in (*ADAPTER_COMMANDS, *PUBLISH_COMMANDS, deploy):
     cli.add_command(command)
 
 
@@ -352,25 +350,15 @@ def main() -> None:
     except SympatheiaError as error:
         if debug:
             raise
-        _say(f"Error: {error}")
+        _say(f"Error: {in_words(error)}")
         sys.exit(error.exit_code)
     except OSError as error:
         if debug:
             raise
-        _say(f"Error: {_disk_trouble(error)}")
+        _say(f"Error: {in_words(error)}")
         sys.exit(SympatheiaError.exit_code)
     except Exception as error:  # the last resort: a defect of ours, said as such
         if debug:
             raise
         _say(f"Error: {type(error).__name__}: {error}. This is a defect; --debug shows its trace.")
         sys.exit(SympatheiaError.exit_code)
-
-
-def _disk_trouble(error: OSError) -> str:
-    where = f" ({error.filename})" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return (
-            f"The disk is full{where}. Free some space and run the same command again: what was "
-            "done is kept."
-        )
-    return f"{error.strerror or error}{where}. Mend that and run the same command again."

@@ -2,32 +2,67 @@
 
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import flow, runtime, task
 from prefect.cache_policies import NO_CACHE
 
-from corpus.run_folder import RunFolder
-from flows.artifacts import on_prefects_pages
+from corpus.errors import InvalidInput
+from corpus.gates import require_passed
+from flows.artifacts import leave_gates, leave_link, on_prefects_pages
+from flows.orders import resolve
+from flows.sentences import fails_in_words
+from flows.training import require_deployment, start_training
 from flows.work import Work, at_work
-from schemas.recipe import Stage
+from schemas.orders import CorpusOrder
+from schemas.recipe import STAGES
+
+DEMO = CorpusOrder()
+"""What is built where nothing else is asked for."""
 
 
-@flow(name="corpus", flow_run_name="{run_dir}", validate_parameters=False)
-def build_corpus(run_dir: Path, until: Stage = "shards") -> None:
-    """Builds or continues the corpus of a run folder, up to and including a stage.
+def _name() -> str:
+    """What a run is called: its recipe, how much it makes, and where it ends."""
+    order = CorpusOrder.model_validate(runtime.flow_run.parameters["order"])
+    try:
+        asked = resolve(order)
+    except InvalidInput:  # the flow, which comes next, fails with it
+        return order.recipe
+    return f"{asked.recipe.name}, {asked.plan.pair_count:,} pairs, until {order.until}"
+
+
+@flow(name="corpus", flow_run_name=_name)
+@fails_in_words
+def build_corpus(order: CorpusOrder = DEMO) -> None:
+    """Builds or continues a corpus, up to and including a stage.
 
     The text model writes queries and responses together, near-duplicates are rejected as they
-    come, a voice speaks what was accepted, and the rows are packed into a dataset folder.
+    come, a voice speaks what was accepted, and the rows are packed into a dataset folder. What was
+    made is kept: a run that is started again goes on where it stopped.
+
+    Args:
+        order: what to build, and what is to be done with it then.
 
     Raises:
-        SympatheiaError: a stage cannot be finished; whatever was made is kept.
+        InvalidInput: the order cannot be met.
+        SympatheiaError: a stage cannot be finished, or a gate fails; whatever was made is kept.
     """
-    with at_work(RunFolder(run_dir), until) as work:
-        if until != "plan":
+    asked = resolve(order)
+    if order.then_train:
+        require_deployment(order.then_train.deployment)
+    with at_work(asked.run, order.until, adopt=(asked.recipe, asked.prompts)) as work:
+        if order.until != "plan":
             write(work)
-        if until in ("speech", "shards"):
+        if order.until in ("speech", "shards"):
             speak(work)
-        if until == "shards":
+        if order.until == STAGES[-1]:
             pack(work)
+    if order.until != STAGES[-1]:
+        return
+    if order.report:
+        report(asked.recipe.name, asked.run.root)
+    if order.check or order.then_train:
+        check(asked.recipe.name, asked.run.root)
+    if order.then_train:
+        start_training(order.then_train, asked.run.root)
 
 
 # A run at work is neither hashed nor stored: what it made is in its store already.
@@ -52,3 +87,22 @@ def pack(work: Work) -> None:
     """Packs texts and clips into the dataset folder."""
     with on_prefects_pages(work.recipe.name, work.progress, ("shards",)):
         work.pack()
+    leave_link(work.recipe.name, "card", (work.run.corpus / "README.md").resolve().as_uri())
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def report(name: str, run_dir: Path) -> None:
+    """Writes the report."""
+    from corpus.report import write_report
+
+    leave_link(name, "report", write_report(run_dir, None).resolve().as_uri())
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def check(name: str, run_dir: Path) -> None:
+    """Has the dataset pass every gate."""
+    from corpus.check import check_folder
+
+    gates = check_folder(run_dir)
+    leave_gates(name, gates)
+    require_passed(gates)

@@ -6,7 +6,10 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from corpus.publishing import Publication, require_gates
+from corpus.publishing import Publication, find_dataset, require_gates, require_token
+from flows.artifacts import leave_link
+from flows.sentences import fails_in_words
+from schemas.orders import PublishOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,16 +21,23 @@ class Published:
     changed: bool
 
 
-@flow(name="publish", flow_run_name="{repo_id}", validate_parameters=False)
-def publish_dataset(folder: Path, repo_id: str, private: bool = False) -> Published:
-    """Publishes a dataset folder that passes the quality gates.
+@flow(name="publish", flow_run_name="{order.repo_id}")
+@fails_in_words
+def publish_dataset(order: PublishOrder) -> Published:
+    """Publishes a dataset that passes the quality gates on the Hugging Face Hub.
+
+    Args:
+        order: the folder, and the repository. The token is the worker's HF_TOKEN, or its login.
 
     Raises:
         InvalidInput: the repository's name is malformed, or the folder is no dataset.
         SympatheiaError: a gate fails, or the Hub does; the next call goes on from there.
     """
+    folder = find_dataset(order.folder)
+    publication = Publication(folder, order.repo_id, private=order.private)
+    require_token()
     check(folder)
-    return send(Publication(folder, repo_id, private=private))
+    return send(publication)
 
 
 def send(publication: Publication) -> Published:
@@ -39,6 +49,7 @@ def send(publication: Publication) -> Published:
     before = create(publication)
     commit = upload(publication)
     verify(publication, commit)
+    leave_link(publication.repo_id, publication.repo_type, publication.url)
     return Published(publication.url, commit, changed=commit != before)
 
 

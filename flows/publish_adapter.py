@@ -5,21 +5,32 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from corpus.adapter.adapter_folder import find_adapter
 from corpus.adapter.publishing import publication_of, require_whole
+from corpus.publishing import require_token
 from flows.publish import Published, send
+from flows.sentences import fails_in_words
+from schemas.orders import PublishOrder
 
 
-@flow(name="publish-adapter", flow_run_name="{repo_id}", validate_parameters=False)
-def publish_adapter(folder: Path, repo_id: str, private: bool = False) -> Published:
-    """Publishes an adapter folder that is whole.
+@flow(name="publish-adapter", flow_run_name="{order.repo_id}")
+@fails_in_words
+def publish_adapter(order: PublishOrder) -> Published:
+    """Publishes an adapter that is whole on the Hugging Face Hub.
+
+    Args:
+        order: the folder, and the repository. The token is the worker's HF_TOKEN, or its login.
 
     Raises:
         InvalidInput: the repository's name is malformed, or the folder is no adapter.
         SympatheiaError: the adapter is not fit to be used, or the Hub fails; the next call goes on
             from there.
     """
+    folder = find_adapter(order.folder)
+    publication = publication_of(folder, order.repo_id, private=order.private)
+    require_token()
     check(folder)
-    return send(publication_of(folder, repo_id, private=private))
+    return send(publication)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

@@ -29,6 +29,7 @@ def publish(folder: Path, repo_id: str, private: bool, dry_run: bool) -> None:
     """
     from corpus.publishing import Publication, find_dataset, require_token
     from flows.services import prefect_api
+    from schemas.orders import PublishOrder
 
     publication = Publication(find_dataset(folder), repo_id, private=private)
     if dry_run:
@@ -37,10 +38,11 @@ def publish(folder: Path, repo_id: str, private: bool, dry_run: bool) -> None:
         return
     require_token()
     _say(f"{publication.folder}: {len(publication.files):,} files for {publication.url}")
+    order = PublishOrder(folder=publication.folder, repo_id=repo_id, private=private)
     with prefect_api():
         from flows.publish import publish_dataset
 
-        published = publish_dataset(publication.folder, repo_id, private)
+        published = publish_dataset(order)
     _tell(published)
 
 
@@ -59,6 +61,7 @@ def publish_adapter(folder: Path, repo_id: str, private: bool, dry_run: bool) ->
     from corpus.adapter.publishing import publication_of, require_whole
     from corpus.publishing import require_token
     from flows.services import prefect_api
+    from schemas.orders import PublishOrder
 
     publication = publication_of(find_adapter(folder), repo_id, private)
     if dry_run:
@@ -68,10 +71,11 @@ def publish_adapter(folder: Path, repo_id: str, private: bool, dry_run: bool) ->
         return
     require_token()
     _say(f"{publication.folder}: {len(publication.files):,} files for {publication.url}")
+    order = PublishOrder(folder=publication.folder, repo_id=repo_id, private=private)
     with prefect_api():
         from flows.publish_adapter import publish_adapter as publish_flow
 
-        published = publish_flow(publication.folder, repo_id, private)
+        published = publish_flow(order)
     _tell(published)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import torch
 import torch.distributed
 from pydantic import BaseModel
 
@@ -21,7 +22,10 @@ from corpus.adapter.trainer import Report
 from corpus.adapter.training import train
 from corpus.adapter.training_folder import Trained, TrainingFolder
 from corpus.errors import InvalidInput, SympatheiaError
-from schemas.recipe import Adapter
+from corpus.recipes import with_overrides
+from corpus.run_folder import RunFolder
+from schemas.orders import AdapterOrder
+from schemas.recipe import Adapter, Recipe
 
 LOG = "train.log"
 _MARK = b"\x1e"
@@ -38,6 +42,26 @@ class Order(BaseModel):
     seed: int
     processes: int = 1
     deepspeed: Path | None = None
+
+
+def training_of(asked: AdapterOrder) -> tuple[Order, Recipe]:
+    """What an order for an adapter means on this machine, and the recipe of its corpus.
+
+    Raises:
+        InvalidInput: there is no run in the folder, or an override cannot be used.
+    """
+    run = RunFolder(asked.run_dir)
+    recipe = with_overrides(run.read_recipe(), asked.overrides, "adapter")
+    order = Order(
+        sequences=run.sequences,
+        base=asked.base,
+        output=asked.output or asked.run_dir / "adapter",
+        settings=recipe.adapter,
+        seed=recipe.seed,
+        processes=asked.processes or max(1, torch.cuda.device_count()),
+        deepspeed=asked.deepspeed,
+    )
+    return order, recipe
 
 
 def launch(order: Order, report: Report) -> Trained:

@@ -12,22 +12,22 @@ from tests.servers import FakeTextServer
 
 BUILD_AND_READ = """
 import json, sys
-from pathlib import Path
 from flows import artifacts
 artifacts.UPDATE_EVERY_SECONDS = 0.2
 from prefect.client.orchestration import get_client
-from corpus.recipes import load_recipe, recipe_prompts
-from corpus.run_folder import RunFolder
 from flows.corpus import build_corpus
+from flows.orders import resolve
 from flows.services import prefect_api
 from flows.work import at_work
+from schemas.orders import CorpusOrder
 
 recipe, folder = sys.argv[1:]
-loaded = load_recipe(recipe, ("llm.concurrency=2",))
-run = RunFolder(Path(folder))
-with at_work(run, "responses", adopt=(loaded, recipe_prompts(loaded))) as work:
+overrides = ("llm.concurrency=2",)
+order = CorpusOrder(recipe=recipe, run_dir=folder, overrides=overrides, until="responses")
+asked = resolve(order)
+with at_work(asked.run, order.until, adopt=(asked.recipe, asked.prompts)):
     with prefect_api():
-        build_corpus(run.root, "responses")
+        build_corpus(order)
         with get_client(sync_client=True) as client:
             found = client.request("POST", "/artifacts/filter", json={}).json()
 print(json.dumps([{k: a[k] for k in ("key", "type", "data", "description")} for a in found]))

@@ -1,0 +1,103 @@
+"""Orders: what a flow is asked to do. The command line fills one in, and so does Prefect's form.
+
+Prefect shows the descriptions and defaults, and refuses what does not fit before a run is made.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.recipe import STAGES, Stage
+
+ADAPTER_DEPLOYMENT = "adapter/sympatheia"
+
+
+class _Order(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Training(_Order):
+    """How an adapter is trained, whatever the corpus."""
+
+    base: Annotated[str, Field(description="The base model: a folder, or THUDM/glm-4-voice-9b.")]
+    speech_tokenizer: Annotated[
+        str | None,
+        Field(
+            description="Encodes the clips first: a folder, or THUDM/glm-4-voice-tokenizer. "
+            "With none, the run's sequences are there already."
+        ),
+    ] = None
+    overrides: Annotated[
+        tuple[str, ...], Field(description="Keys of adapter.* to override: KEY=VALUE.")
+    ] = ()
+    processes: Annotated[
+        int | None,
+        Field(ge=1, description="One for each GPU; as many as there are if not given."),
+    ] = None
+    deepspeed: Annotated[Path | None, Field(description="A DeepSpeed configuration.")] = None
+
+
+class AdapterOrder(Training):
+    """An adapter, to be trained on the corpus of a run."""
+
+    run_dir: Annotated[Path, Field(description="The run folder, on the machine of the worker.")]
+    output: Annotated[
+        Path | None, Field(description="Where the adapter goes; RUN_DIR/adapter if not given.")
+    ] = None
+
+
+class TrainingAfter(Training):
+    """A training that starts when a corpus has passed its checks."""
+
+    deployment: Annotated[
+        str,
+        Field(
+            pattern=r"^[^/]+/[^/]+$",
+            description="The deployment to run. Its work pool says on which machines.",
+        ),
+    ] = ADAPTER_DEPLOYMENT
+
+
+class CorpusOrder(_Order):
+    """A corpus, to be built or continued."""
+
+    recipe: Annotated[
+        str,
+        Field(description="A bundled recipe (demo, sympatheia-18k), or a TOML file on the worker."),
+    ] = "demo"
+    run_dir: Annotated[
+        Path | None,
+        Field(
+            description="Where the run keeps its work, on the machine of the worker; runs/NAME if "
+            "not given. The same folder again continues the run."
+        ),
+    ] = None
+    overrides: Annotated[
+        tuple[str, ...],
+        Field(description="Keys of the recipe to override: KEY=VALUE, dotted KEY, TOML VALUE."),
+    ] = ()
+    until: Annotated[Stage, Field(description="The last stage.")] = STAGES[-1]
+    report: Annotated[bool, Field(description="Write report.html, once there is a dataset.")] = True
+    check: Annotated[
+        bool,
+        Field(description="Have the dataset, once there is one, pass every gate, or fail."),
+    ] = True
+    then_train: Annotated[
+        TrainingAfter | None,
+        Field(description="Train an adapter once the dataset has passed every gate."),
+    ] = None
+
+
+class PublishOrder(_Order):
+    """A corpus or an adapter, to be published on the Hugging Face Hub."""
+
+    folder: Annotated[
+        Path, Field(description="A run folder, or the dataset or adapter folder itself.")
+    ]
+    repo_id: Annotated[
+        str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$", description="The repository: NAMESPACE/NAME.")
+    ]
+    private: Annotated[
+        bool, Field(description="Make the repository private, if it is not there yet.")
+    ] = False

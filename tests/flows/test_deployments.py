@@ -1,0 +1,340 @@
+"""The flows as deployments: a real Prefect server, a real worker, and runs started each way."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from corpus.run_folder import RunFolder
+from flows.services import blank_database
+from schemas.orders import CorpusOrder
+from schemas.recipe import STAGES
+from tests.line import SYMPATHEIA, texts_of, write_recipe
+from tests.replies import hang, status
+from tests.servers import FakeTextServer
+
+PREFECT = Path(sys.executable).with_name("prefect")
+SMALLEST = ["emotional.pairs_per_anchor=2", "neutral.queries=1"]
+LONGEST_WAIT = 240.0
+
+
+@dataclass
+class Cluster:
+    """A Prefect server with one worker, and a pool of GPUs that nobody works for."""
+
+    folder: Path
+    url: str
+    env: dict[str, str]
+    worker: psutil.Process
+
+    def call(self, method: str, path: str, **body: object) -> httpx.Response:
+        return httpx.request(method, f"{self.url}/{path}", json=body or None, timeout=30)
+
+    def found(self, path: str, **body: object) -> list[dict]:
+        return self.call("POST", f"{path}/filter", **body).json()
+
+    def deployment(self, name: str) -> dict:
+        return self.call("GET", f"deployments/name/{name}").json()
+
+    def start(self, order: dict) -> httpx.Response:
+        deployment = self.deployment("corpus/sympatheia")["id"]
+        path = f"deployments/{deployment}/create_flow_run"
+        return self.call("POST", path, parameters={"order": order})
+
+    def prefect(self, *arguments: str) -> str:
+        ran = subprocess.run(
+            [PREFECT, *arguments], env=self.env, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout
+
+    def run(self, run_id: str) -> dict:
+        return self.call("GET", f"flow_runs/{run_id}").json()
+
+    def ended(self, run_id: str, *, after: int = 0) -> dict:
+        """The run, once it has ended; with `after`, once it has been started more often."""
+        until(lambda: self.run(run_id)["run_count"] > after and self._is_over(run_id))
+        return self.run(run_id)
+
+    def _is_over(self, run_id: str) -> bool:
+        return self.run(run_id)["state"]["type"] in ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
+
+    def artifacts(self, run_id: str) -> dict[str, dict]:
+        of_run = {"flow_run_id": {"any_": [run_id]}}
+        return {a["key"]: a for a in self.found("artifacts", artifacts=of_run)}
+
+
+def deploy(env: dict[str, str]) -> None:
+    command = [SYMPATHEIA, "deploy", "--gpu-pool", "gpu"]
+    ran = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+def until(holds) -> None:
+    deadline = time.monotonic() + LONGEST_WAIT
+    while not holds():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.4)
+
+
+@contextmanager
+def process(command: list, folder: Path, env: dict[str, str]):
+    """A process that is ended, by its id, with all that it started."""
+    with (folder / f"{command[1]}.log").open("wb") as log:
+        started = subprocess.Popen(
+            list(map(str, command)), cwd=folder, env=env, stdout=log, stderr=log
+        )
+    try:
+        yield psutil.Process(started.pid)
+    finally:
+        children = psutil.Process(started.pid).children(recursive=True)
+        started.terminate()
+        try:
+            started.wait(20)
+        except subprocess.TimeoutExpired:
+            started.kill()
+            started.wait()
+        for child in psutil.wait_procs(children, timeout=5)[1]:
+            child.kill()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cluster")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/api"
+    env = os.environ | {
+        "PREFECT_HOME": str(folder / "home"),
+        "PREFECT_API_URL": url,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_ENABLED": "false",
+        "PREFECT_WORKER_QUERY_SECONDS": "0.5",
+        "PREFECT_CLI_PROMPT": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    (folder / "home").mkdir()
+    shutil.copyfile(blank_database(), folder / "home" / "prefect.db")
+    with process([PREFECT, "server", "start", "--port", port], folder, env):
+        deploy(env)  # the server is not up yet: it is waited for
+        worker = [PREFECT, "worker", "start", "--pool", "sympatheia", "--type", "process"]
+        with process(worker, folder, env) as started:
+            yield Cluster(folder, url, env, started)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with FakeTextServer() as server:
+        yield server
+
+
+@pytest.fixture
+def behaving(server):
+    """The text server, on its good behaviour again after the test."""
+    yield server
+    server.behave = lambda body, n: None
+
+
+@pytest.fixture(scope="module")
+def order(cluster, server):
+    recipe = write_recipe(cluster.folder / "r.toml", server.base_url, anchors=("sad",))
+    return {"recipe": str(recipe), "overrides": SMALLEST}
+
+
+@pytest.fixture(scope="module")
+def built(cluster, order):
+    """A corpus built by the worker with all that can follow it; its run."""
+    then_train = {"base": "THUDM/glm-4-voice-9b", "speech_tokenizer": "THUDM/glm-4-voice-tokenizer"}
+    started = cluster.start(order | {"then_train": then_train})
+    assert started.status_code == 201, started.text
+    return cluster.ended(started.json()["id"])
+
+
+def trainings(cluster) -> list[dict]:
+    return cluster.found("flow_runs", flows={"name": {"any_": ["adapter"]}})
+
+
+def ids(runs: list[dict]) -> list[str]:
+    return [run["id"] for run in runs]
+
+
+# What is registered
+
+
+def test_the_deployments_are_registered_for_any_machine(cluster):
+    pools = {}
+    for name in ("corpus", "publish", "adapter", "publish-adapter"):
+        found = cluster.deployment(f"{name}/sympatheia")
+        pools[name] = found["work_pool_name"]
+        assert found["enforce_parameter_schema"]
+        assert found["tags"] == ["sympatheia", name]
+        assert found["description"].endswith(".")
+        assert "Args:" not in found["description"]
+        assert found["entrypoint"].startswith("flows.")
+        assert not found["path"] and not found["pull_steps"]
+        assert str(Path.cwd()) not in str(found)
+    assert pools == {name: "gpu" if name == "adapter" else "sympatheia" for name in pools}
+
+
+def test_the_form_has_defaults_and_descriptions(cluster):
+    schema = cluster.deployment("corpus/sympatheia")["parameter_openapi_schema"]
+    fields = schema["definitions"]["CorpusOrder"]["properties"]
+    assert fields["recipe"]["default"] == "demo"
+    assert (fields["until"]["default"], fields["until"]["enum"]) == ("shards", list(STAGES))
+    assert all(field["description"] for field in fields.values())
+    assert schema["properties"]["order"]["default"]["check"] is True
+
+
+@pytest.mark.parametrize(
+    ("order", "says"),
+    [
+        ({"until": "lunch"}, "'lunch' is not one of"),
+        ({"check": "maybe"}, "'maybe' is not of type 'boolean'"),
+        ({"overrides": "seed=1"}, "'seed=1' is not of type 'array'"),
+        ({"colour": "blue"}, "'colour' was unexpected"),
+        ({"then_train": {"base": "x", "processes": 0}}, "then_train"),
+        ("demo", "'demo' is not of type 'object'"),
+    ],
+)
+def test_the_api_refuses_bad_values(cluster, order, says):
+    refused = cluster.start(order)
+    assert refused.status_code == 409
+    assert says in refused.json()["detail"]
+
+
+def test_the_api_refuses_other_parameters(cluster):
+    deployment = cluster.deployment("corpus/sympatheia")["id"]
+    path = f"deployments/{deployment}/create_flow_run"
+    refused = cluster.call("POST", path, parameters={"ordr": {}})
+    assert refused.status_code == 409
+    assert "'ordr' was unexpected" in refused.json()["detail"]
+
+
+# Runs
+
+
+def test_a_run_started_through_the_api_builds_a_corpus(cluster, built):
+    assert built["state"]["type"] == "COMPLETED", built["state"]
+    assert built["name"] == "small, 3 pairs, until shards"
+    folder = cluster.folder / "runs" / "small"
+    found = cluster.artifacts(built["id"])
+    links = {"report": folder / "report.html", "card": folder / "corpus" / "README.md"}
+    for what, path in links.items():
+        assert path.is_file()
+        assert path.as_uri() in found[f"small-{what}"]["data"]
+    assert "'file_missing'" in found["small-gates"]["data"].replace('"', "'")
+    assert {"small-queries-cells", "small-speech-progress"} <= found.keys()
+
+
+def test_a_training_waits_for_a_worker_of_its_own_pool(cluster, built):
+    training, *others = trainings(cluster)
+    assert others == []
+    assert training["state"]["type"] == "SCHEDULED"
+    assert training["work_pool_name"] == "gpu"
+    asked = training["parameters"]["order"]
+    assert asked["run_dir"] == str(cluster.folder / "runs" / "small")
+    assert asked["speech_tokenizer"] == "THUDM/glm-4-voice-tokenizer"
+
+
+def test_no_training_starts_when_a_gate_fails(cluster, order, built):
+    before = ids(trainings(cluster))
+    stray = cluster.folder / "runs" / "small" / "corpus" / "stray.txt"
+    stray.write_text("not of this corpus")
+    started = cluster.start(order | {"then_train": {"base": "b"}, "report": False})
+    ended = cluster.ended(started.json()["id"])
+    stray.unlink()
+    assert ended["state"]["type"] == "FAILED"
+    assert "gates failed: file_not_in_manifest. Mend" in ended["state"]["message"]
+    assert ids(trainings(cluster)) == before
+
+
+def test_a_failed_run_says_why_and_a_retry_goes_on(cluster, order, behaving):
+    last = behaving.count + 2
+    behaving.behave = lambda body, n: status(500) if n >= last else None
+    overrides = [*SMALLEST, "llm.patience_seconds=0", "llm.concurrency=1"]
+    folder = cluster.folder / "retried"
+    started = cluster.start(
+        order | {"run_dir": str(folder), "overrides": overrides, "until": "responses"}
+    )
+    failed = cluster.ended(started.json()["id"])
+    assert failed["state"]["type"] == "FAILED"
+    said = failed["state"]["message"]
+    assert " could not be had from " in said
+    assert said.endswith("run the same command again; nothing done is lost.")
+    answered = Counter()
+    behaving.behave = lambda body, n: answered.update([str(body)])
+    cluster.prefect("flow-run", "retry", failed["id"])
+    done = cluster.ended(failed["id"], after=failed["run_count"])
+    assert done["state"]["type"] == "COMPLETED"
+    assert max(answered.values()) == 1
+
+
+def test_the_sentence_comes_after_the_last_of_prefects_own_retries(cluster):
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+    from flows.corpus import build_corpus
+
+    with temporary_settings({PREFECT_API_URL: cluster.url, PREFECT_HOME: cluster.folder / "here"}):
+        twice = build_corpus.with_options(retries=1)
+        state = twice(CorpusOrder(recipe="dmo"), return_state=True)
+    assert state.message.startswith("There is no recipe 'dmo'")
+    assert cluster.run(state.state_details.flow_run_id)["run_count"] == 2
+
+
+def test_a_cancelled_run_leaves_nothing_behind_and_the_next_goes_on(
+    cluster, order, built, behaving
+):
+    behaving.behave = lambda body, n: hang if n % 4 == 3 else None
+    run = RunFolder(cluster.folder / "cancelled")
+    asked = order | {"run_dir": str(run.root), "until": "responses"}
+    before = set(cluster.worker.children(recursive=True))
+    count = behaving.count
+    started = cluster.start(asked).json()["id"]
+    until(lambda: behaving.count > count and behaving.in_flight)
+    processes = set(cluster.worker.children(recursive=True)) - before
+    assert run.busy
+    assert len(processes) >= 2  # the flow, and what embeds
+    cluster.prefect("flow-run", "cancel", started)
+    assert cluster.ended(started)["state"]["type"] == "CANCELLED"
+    assert psutil.wait_procs(processes, timeout=30)[1] == []
+    assert not run.busy
+
+    behaving.behave = lambda body, n: None
+    cluster.prefect(
+        "deployment",
+        "run",
+        "corpus/sympatheia",
+        "-p",
+        f"order={json.dumps(asked)}",
+        "--watch",
+    )
+    assert texts_of(run) == texts_of(RunFolder(cluster.folder / "runs" / "small"))
+
+
+def test_a_schedule_starts_runs_and_stays_when_the_flows_are_registered_again(cluster, order):
+    deployment = cluster.deployment("corpus/sympatheia")["id"]
+    parameters = {"order": order | {"run_dir": "scheduled", "until": "plan"}}
+    # Prefect lays runs out every few seconds, and none that is past.
+    schedule = {"interval": 15, "anchor_date": datetime.now(UTC).isoformat()}
+    planned = {"schedule": schedule, "active": True, "parameters": parameters}
+    created = httpx.post(f"{cluster.url}/deployments/{deployment}/schedules", json=[planned])
+    assert created.status_code == 201, created.text
+    deploy(cluster.env)
+    assert len(cluster.deployment("corpus/sympatheia")["schedules"]) == 1
+    recipe = cluster.folder / "scheduled" / "recipe.toml"
+    until(recipe.is_file)
+    slot = created.json()[0]["id"]
+    assert cluster.call("DELETE", f"deployments/{deployment}/schedules/{slot}").is_success
