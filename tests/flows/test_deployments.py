@@ -1,15 +1,7 @@
 """The flows as deployments: a real Prefect server, a real worker, and runs started each way."""
 
 import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections import Counter
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,121 +10,20 @@ import psutil
 import pytest
 
 from corpus.run_folder import RunFolder
-from flows.services import blank_database
 from schemas.orders import CorpusOrder
 from schemas.recipe import STAGES
-from tests.line import SYMPATHEIA, texts_of, write_recipe
+from tests.line import texts_of, write_recipe
+from tests.prefect_cluster import PrefectCluster, until
 from tests.replies import hang, status
 from tests.servers import FakeTextServer
 
-PREFECT = Path(sys.executable).with_name("prefect")
 SMALLEST = ["emotional.pairs_per_anchor=2", "neutral.queries=1"]
-LONGEST_WAIT = 240.0
-
-
-@dataclass
-class Cluster:
-    """A Prefect server with one worker, and a pool of GPUs that nobody works for."""
-
-    folder: Path
-    url: str
-    env: dict[str, str]
-    worker: psutil.Process
-
-    def call(self, method: str, path: str, **body: object) -> httpx.Response:
-        return httpx.request(method, f"{self.url}/{path}", json=body or None, timeout=30)
-
-    def found(self, path: str, **body: object) -> list[dict]:
-        return self.call("POST", f"{path}/filter", **body).json()
-
-    def deployment(self, name: str) -> dict:
-        return self.call("GET", f"deployments/name/{name}").json()
-
-    def start(self, order: dict) -> httpx.Response:
-        deployment = self.deployment("corpus/sympatheia")["id"]
-        path = f"deployments/{deployment}/create_flow_run"
-        return self.call("POST", path, parameters={"order": order})
-
-    def prefect(self, *arguments: str) -> str:
-        ran = subprocess.run(
-            [PREFECT, *arguments], env=self.env, capture_output=True, text=True, check=False
-        )
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-        return ran.stdout
-
-    def run(self, run_id: str) -> dict:
-        return self.call("GET", f"flow_runs/{run_id}").json()
-
-    def ended(self, run_id: str, *, after: int = 0) -> dict:
-        """The run, once it has ended; with `after`, once it has been started more often."""
-        until(lambda: self.run(run_id)["run_count"] > after and self._is_over(run_id))
-        return self.run(run_id)
-
-    def _is_over(self, run_id: str) -> bool:
-        return self.run(run_id)["state"]["type"] in ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
-
-    def artifacts(self, run_id: str) -> dict[str, dict]:
-        of_run = {"flow_run_id": {"any_": [run_id]}}
-        return {a["key"]: a for a in self.found("artifacts", artifacts=of_run)}
-
-
-def deploy(env: dict[str, str]) -> None:
-    command = [SYMPATHEIA, "deploy", "--gpu-pool", "gpu"]
-    ran = subprocess.run(command, env=env, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-
-
-def until(holds) -> None:
-    deadline = time.monotonic() + LONGEST_WAIT
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.4)
-
-
-@contextmanager
-def process(command: list, folder: Path, env: dict[str, str]):
-    """A process that is ended, by its id, with all that it started."""
-    with (folder / f"{command[1]}.log").open("wb") as log:
-        started = subprocess.Popen(
-            list(map(str, command)), cwd=folder, env=env, stdout=log, stderr=log
-        )
-    try:
-        yield psutil.Process(started.pid)
-    finally:
-        children = psutil.Process(started.pid).children(recursive=True)
-        started.terminate()
-        try:
-            started.wait(20)
-        except subprocess.TimeoutExpired:
-            started.kill()
-            started.wait()
-        for child in psutil.wait_procs(children, timeout=5)[1]:
-            child.kill()
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cluster")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/api"
-    env = os.environ | {
-        "PREFECT_HOME": str(folder / "home"),
-        "PREFECT_API_URL": url,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_UI_ENABLED": "false",
-        "PREFECT_WORKER_QUERY_SECONDS": "0.5",
-        "PREFECT_CLI_PROMPT": "false",
-        "DO_NOT_TRACK": "1",
-    }
-    (folder / "home").mkdir()
-    shutil.copyfile(blank_database(), folder / "home" / "prefect.db")
-    with process([PREFECT, "server", "start", "--port", port], folder, env):
-        deploy(env)  # the server is not up yet: it is waited for
-        worker = [PREFECT, "worker", "start", "--pool", "sympatheia", "--type", "process"]
-        with process(worker, folder, env) as started:
-            yield Cluster(folder, url, env, started)
+    with PrefectCluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -332,7 +223,7 @@ def test_a_schedule_starts_runs_and_stays_when_the_flows_are_registered_again(cl
     planned = {"schedule": schedule, "active": True, "parameters": parameters}
     created = httpx.post(f"{cluster.url}/deployments/{deployment}/schedules", json=[planned])
     assert created.status_code == 201, created.text
-    deploy(cluster.env)
+    cluster.deploy()
     assert len(cluster.deployment("corpus/sympatheia")["schedules"]) == 1
     recipe = cluster.folder / "scheduled" / "recipe.toml"
     until(recipe.is_file)
