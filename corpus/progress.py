@@ -113,6 +113,7 @@ class Servers:
 
     states: Callable[[], Sequence[EndpointState]]
     gpus: int
+    gpu_hour_price: float
     seconds_before: float
     since: float
     until: float | None = None
@@ -121,6 +122,7 @@ class Servers:
     def snapshot(self, now: float) -> dict[str, Any]:
         """The servers as plain data; tokens per second are those of completions."""
         seconds = self.seconds_before + (self.until or now) - self.since
+        hours = seconds / 3600 * self.gpus if self.gpus else None
         endpoints = []
         for state in self.states():
             rate = self.rates.setdefault(state.url, Rate())
@@ -128,7 +130,8 @@ class Servers:
             endpoints.append(asdict(state) | {"tokens_per_second": tokens})
         return {
             "seconds": seconds,
-            "gpu_hours": seconds / 3600 * self.gpus if self.gpus else None,
+            "gpu_hours": hours,
+            "cost": hours * self.gpu_hour_price if hours and self.gpu_hour_price else None,
             "endpoints": endpoints,
         }
 
@@ -146,7 +149,11 @@ class Progress:
 
     @contextmanager
     def watching(
-        self, section: str, states: Callable[[], Sequence[EndpointState]], gpus: int
+        self,
+        section: str,
+        states: Callable[[], Sequence[EndpointState]],
+        gpus: int,
+        gpu_hour_price: float = 0.0,
     ) -> Iterator[None]:
         """Shows the servers of a section of the recipe for as long as the block runs.
 
@@ -156,9 +163,10 @@ class Progress:
             section: the recipe's section that names them.
             states: what they are doing now.
             gpus: how many GPUs they have, all together; 0 when that is not known.
+            gpu_hour_price: what an hour of one costs; 0 when that is not known.
         """
         before = self._earlier.get(section, {}).get("seconds", 0.0)
-        servers = Servers(states, gpus, before, time.monotonic())
+        servers = Servers(states, gpus, gpu_hour_price, before, time.monotonic())
         with self._lock:
             self._servers[section] = servers
         try:

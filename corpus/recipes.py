@@ -13,6 +13,10 @@ from corpus.errors import InvalidInput
 from corpus.prompts import BUNDLED, Prompts, explain, load_prompts
 from schemas.recipe import Recipe
 
+FORMAT = 1
+"""Of a run folder: what requests are made of, and so their digests, and how decisions are filed.
+A release that changes either takes the next number, and with it leaves earlier runs alone."""
+
 RECIPES = Path(__file__).resolve().parent.parent / "flows" / "recipes"
 
 # Their versions shape what the corpus holds, so a run folder names them.
@@ -115,6 +119,7 @@ def dump_recipe(recipe: Recipe, prompts: Prompts) -> bytes:
     """The resolved recipe as TOML, with the digest of its prompts and the versions at work."""
     data = recipe.model_dump(mode="json")
     data["resolved"] = {
+        "format": FORMAT,
         "prompts_digest": prompts.digest,
         "versions": {name: metadata.version(name) for name in VERSIONED},
     }
@@ -125,10 +130,18 @@ def read_resolved(content: bytes, where: str) -> Recipe:
     """Reads back what `dump_recipe` wrote.
 
     Raises:
-        InvalidInput: the file was edited into something that is not a recipe.
+        InvalidInput: the file was edited into something that is not a recipe, or the run was begun
+            by a release whose runs this one cannot continue.
     """
     data = _parse(content, where)
-    data.pop("resolved", None)
+    resolved = data.pop("resolved", {})
+    if resolved.get("format", 1) != FORMAT:  # the first release did not say it yet
+        version = resolved.get("versions", {}).get("sympatheia-corpus", "another version")
+        raise InvalidInput(
+            f"{where}: the run was begun by sympatheia-corpus {version}, whose runs this version "
+            f"({metadata.version('sympatheia-corpus')}) cannot continue: it would ask everything "
+            "anew. Finish it with that version, or give another folder with --run-dir."
+        )
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:

@@ -332,6 +332,7 @@ def _cost(run: RunFolder, facts: Facts) -> Facts:
         "answers_per_pair": round(asked["answers"] / sum(map(_total, facts["pairs"].values())), 3),
         "tokens": {role: histogram({"kept": values}) for role, values in tokens.items()},
         "gpu_hours": {section: group["gpu_hours"] for section, group in servers.items()},
+        "gpu_cost": {section: group.get("cost") for section, group in servers.items()},
     }
 
 

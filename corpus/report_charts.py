@@ -290,6 +290,8 @@ def tokens(facts: Facts) -> list[Chart]:
     hours = {name: value for name, value in cost["gpu_hours"].items() if value is not None}
     if hours:
         caption += " GPU-hours: " + ", ".join(f"{n} {v:,.2f}" for n, v in hours.items()) + "."
+    if price := sum(value or 0.0 for value in cost["gpu_cost"].values()):
+        caption += f" They cost about {price:,.2f}."
     return [
         bars(f"Tokens of a {role}", caption if role == QUERY else "", found, "tokens", plural)
         for role, plural in ROLES

@@ -107,7 +107,7 @@ def _inputs(run: RunFolder, recipe: Recipe, prompts: Prompts, tts_model: str) ->
     for path in (run.queries, run.responses, run.clips):
         digest.update(sha256(path.read_bytes()).digest())
     digest.update(prompts.digest.encode())
-    servers, copies = {"endpoints", "concurrency"}, {"target"}
+    servers, copies = {"endpoints", "concurrency", "gpus", "gpu_hour_price"}, {"target"}
     places = dict.fromkeys(("prompts", "adapter", "storage", "compute"), True)
     apart: dict[str, Any] = {"llm": servers, "shards": copies} | places
     shaping = recipe.model_dump_json(exclude=apart)

@@ -81,7 +81,7 @@ async def write_texts(
 
 def _inputs(recipe: Recipe, prompts: Prompts) -> str:
     """What the texts follow from, beside the answers."""
-    servers = {"endpoints", "vllm", "gpus", "api_key_env", "concurrency"}
+    servers = {"endpoints", "vllm", "gpus", "gpu_hour_price", "api_key_env", "concurrency"}
     servers |= {"timeout_seconds", "patience_seconds"}
     shaping = recipe.model_dump_json(
         include={"seed", "anchors", "emotional", "neutral", "split", "llm", "dedup"},

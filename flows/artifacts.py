@@ -1,6 +1,7 @@
 """What Prefect's pages show of a run: progress as it goes, cells and refusals at the end."""
 
 import contextvars
+import itertools
 import logging
 import re
 import threading
@@ -24,13 +25,18 @@ from flows.display import duration, servers_line
 from flows.status import gates_as_data
 
 UPDATE_EVERY_SECONDS = 10.0
+FIGURES_EVERY = 30
+"""Updates from one table of figures to the next: each is a version that Prefect keeps."""
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
 def on_prefects_pages(name: str, progress: Progress, stages: tuple[str, ...]) -> Iterator[None]:
-    """Keeps a progress artifact for as long as the block runs, then leaves a table of the cells.
+    """Keeps progress and tables of figures for as long as the block runs, and leaves them behind.
+
+    The tables are rates and what waits by stage, the servers with their cost, and at the end the
+    cells and the refusals by rule.
 
     Called in a task or flow. A run that Prefect cannot show for a while goes on all the same; the
     log says so.
@@ -56,10 +62,19 @@ def on_prefects_pages(name: str, progress: Progress, stages: tuple[str, ...]) ->
         if artifact is not None:
             update_progress_artifact(artifact, 100 * share, _sentence(own, found))
 
+    def leave(tables: dict[str, list[dict[str, Any]]]) -> None:
+        for kind, rows in tables.items():
+            if rows:
+                create_table_artifact(rows, key=f"{key}-{kind}", description=f"{name}: {kind}")
+
     def keep_updating() -> None:
-        while not ended.wait(UPDATE_EVERY_SECONDS):
+        for updates in itertools.count(1):
+            if ended.wait(UPDATE_EVERY_SECONDS):
+                return
             with _as_far_as_prefect_listens():
                 update()
+                if updates % FIGURES_EVERY == 0:
+                    leave(_figures(own, progress.snapshot()))
 
     # Prefect keeps the address of its server in the context, which a thread does not inherit.
     context = contextvars.copy_context()
@@ -73,9 +88,8 @@ def on_prefects_pages(name: str, progress: Progress, stages: tuple[str, ...]) ->
         # What ended the block matters more than what Prefect makes of it.
         with _as_far_as_prefect_listens():
             update()
-            for kind, rows in _tables(own, progress.snapshot()["stages"]).items():
-                if rows:
-                    create_table_artifact(rows, key=f"{key}-{kind}", description=f"{name}: {kind}")
+            found = progress.snapshot()
+            leave(_figures(own, found) | _tables(own, found["stages"]))
 
 
 def leave_link(name: str, what: str, address: str) -> None:
@@ -121,6 +135,37 @@ def _sentence(stages: list[str], found: dict[str, Any]) -> str:
         )
         parts.append(f"{name}: {stage['done']:,} of {stage['total']:,}{left}")
     return "; ".join([*parts, *filter(None, [servers_line(found["servers"])])])
+
+
+def _figures(own: list[str], found: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """How fast each stage is and what waits for it, and what each server does and has cost."""
+    stages = [
+        {
+            "stage": name,
+            "done": stage["done"],
+            "waiting": stage["total"] - stage["done"],
+            "per second": stage["per_second"],
+            "seconds left": stage["seconds_left"],
+            "refused": sum(stage["rejections"].values()),
+        }
+        for name, stage in ((name, found["stages"][name]) for name in own)
+    ]
+    servers = [
+        {
+            "servers": section,
+            "address": state["url"],
+            "in flight": state["in_flight"],
+            "answered": state["done"],
+            "failed": state["failed"],
+            "tokens per second": state["tokens_per_second"],
+            "trouble": None if state["healthy"] else state["last_error"],
+            "GPU-hours of all": group["gpu_hours"],
+            "cost of all": group.get("cost"),
+        }
+        for section, group in found["servers"].items()
+        for state in group["endpoints"]
+    ]
+    return {"figures": stages, "servers": servers}
 
 
 def _tables(own: list[str], stages: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

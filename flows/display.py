@@ -52,8 +52,9 @@ def servers_tables(servers: dict[str, Any]) -> list[Table]:
 
 
 def _servers_table(section: str, group: dict[str, Any]) -> Table:
-    cost = f", {group['gpu_hours']:.2f} GPU-hours" if group["gpu_hours"] is not None else ""
-    title = f"{section} servers: {duration(group['seconds'])} at work{cost}"
+    hours = f", {group['gpu_hours']:.2f} GPU-hours" if group["gpu_hours"] is not None else ""
+    cost = f", which cost about {group['cost']:,.2f}" if group.get("cost") is not None else ""
+    title = f"{section} servers: {duration(group['seconds'])} at work{hours}{cost}"
     table = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="")
     table.add_column("address", no_wrap=True)
     for name in ("in flight", "answered", "failed", "tokens/s"):

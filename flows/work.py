@@ -192,7 +192,10 @@ class Work:
         )
         await stack.enter_async_context(pool)
         await pool.check()
-        stack.enter_context(self.progress.watching(section, pool.snapshot, servers.gpus))
+        watching = self.progress.watching(
+            section, pool.snapshot, servers.gpus, servers.gpu_hour_price
+        )
+        stack.enter_context(watching)
         return pool
 
     def stop(self) -> None:

@@ -114,12 +114,14 @@ class Llm(_Section):
     """The text model: where it is served and how it is asked.
 
     With no `endpoints` and no `vllm` the embedded text server is started for the run. `gpus` is how
-    many GPUs the servers have together: only to count GPU-hours.
+    many GPUs the servers have together, and `gpu_hour_price` what an hour of one costs, in whatever
+    currency: only to count GPU-hours and to estimate what they cost.
     """
 
     endpoints: tuple[Url, ...] = ()
     vllm: Vllm = Vllm()
     gpus: Annotated[StrictInt, Field(ge=0)] = 0
+    gpu_hour_price: Annotated[float, Field(ge=0.0)] = 0.0
     model: Annotated[str, Field(min_length=1)] = "Qwen/Qwen3-32B"
     api_key_env: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")] = ""
     templates: Name = "full"
@@ -164,6 +166,8 @@ class Dedup(_Section):
 class Speech(_Section):
     """The voice: the builtin one, or servers that speak `/v1/audio/speech`, with `gpus` in all.
 
+    `gpu_hour_price` is as that of the text model.
+
     `loudness` is that of a plain delivery, LUFS; styles lie around it. With `asr_check` a clip in
     which a recogniser hears other words is refused. `prosody` has every clip's features measured,
     `dnsmos_per_cell` the quality of so many clips of each cell. `batch` is how many clips are asked
@@ -173,6 +177,7 @@ class Speech(_Section):
     backend: Literal["builtin", "openai"] = "builtin"
     endpoints: tuple[Url, ...] = ()
     gpus: Annotated[StrictInt, Field(ge=0)] = 0
+    gpu_hour_price: Annotated[float, Field(ge=0.0)] = 0.0
     api_key_env: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")] = ""
     model: str = ""
     language: Annotated[str, Field(min_length=1)] = "English"

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections import Counter
 
+import pytest
+
 from tests.line import rows, write_recipe
 from tests.replies import sometimes
 from tests.servers import FakeTextServer
@@ -14,6 +16,7 @@ BUILD_AND_READ = """
 import json, sys
 from flows import artifacts
 artifacts.UPDATE_EVERY_SECONDS = 0.2
+artifacts.FIGURES_EVERY = 2
 from prefect.client.orchestration import get_client
 from flows.corpus import build_corpus
 from flows.orders import resolve
@@ -22,7 +25,7 @@ from flows.work import at_work
 from schemas.orders import CorpusOrder
 
 recipe, folder = sys.argv[1:]
-overrides = ("llm.concurrency=2",)
+overrides = ("llm.concurrency=2", "llm.gpus=4", "llm.gpu_hour_price=2.5")
 order = CorpusOrder(recipe=recipe, run_dir=folder, overrides=overrides, until="responses")
 asked = resolve(order)
 with at_work(asked.run, order.until, adopt=(asked.recipe, asked.prompts)):
@@ -41,7 +44,8 @@ def test_progress_cells_and_rejections_are_on_prefects_pages(tmp_path):
         command = [sys.executable, "-c", BUILD_AND_READ, recipe, tmp_path / "run"]
         ran = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
     assert ran.returncode == 0, ran.stderr
-    found = {artifact["key"]: artifact for artifact in json.loads(ran.stdout.splitlines()[-1])}
+    listed = json.loads(ran.stdout.splitlines()[-1])
+    found = {artifact["key"]: artifact for artifact in listed}
     progress = found["small-queries-progress"]
     assert progress["type"] == "progress"
     assert progress["data"] == 100
@@ -55,6 +59,14 @@ def test_progress_cells_and_rejections_are_on_prefects_pages(tmp_path):
     assert refused
     told = _table(found["small-queries-rejections"])
     assert {(row["stage"], row["reason"]): row["times"] for row in told} == refused
+    figures = [_table(a) for a in listed if a["key"] == "small-queries-figures"]
+    assert {0, 7} <= {row["waiting"] for table in figures for row in table}
+    assert max(row["per second"] or 0 for table in figures for row in table) > 0
+    (last,) = _table(found["small-queries-servers"])
+    assert last["address"] == server.base_url
+    assert last["answered"] == 14 + refused.total()
+    assert last["cost of all"] == pytest.approx(2.5 * last["GPU-hours of all"])
+    assert last["GPU-hours of all"] > 0
 
 
 def _table(artifact):

@@ -5,6 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from datetime import datetime
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from corpus.embeddings import Embedder
 from corpus.plan import Plan
 from corpus.recipes import load_recipe, recipe_prompts
 from corpus.run_folder import RunFolder
+from corpus.store import read_log
 from tests.line import (
     files_of,
     rows,
@@ -74,6 +78,23 @@ def test_the_demo_has_exactly_the_planned_rows(demo_run, demo_rows):
     for (subset, split), part in demo_rows.items():
         assert set(part["subset"]) == {subset}
         assert set(part["split"]) == {split}
+
+
+def test_every_batch_of_the_demo_is_a_line_of_its_log(demo_run):
+    run, _ = demo_run
+    lines = read_log(run.log)
+    assert [lines[0]["event"], lines[-1]["event"]] == ["build begun", "build done"]
+    assert lines[0]["version"] == metadata.version("sympatheia-corpus")
+    filled, refused = Counter(), Counter()
+    for line in lines:
+        assert datetime.fromisoformat(line["time"]).tzinfo
+        if line["event"] == "batch":
+            filled[line["stage"]] += line["filled"]
+            refused.update({(line["stage"], rule): n for rule, n in line["refused"].items()})
+    assert filled == {"queries": 30, "responses": 48, "speech": 78, "shards": 48}
+    assert refused == Counter((row["stage"], row["reason"]) for row in rows(run.rejects))
+    tables = {line["table"]: line["rows"] for line in lines if line["event"] == "table"}
+    assert tables["responses"] == 48
 
 
 def test_the_demo_decodes_as_audio(demo_rows):

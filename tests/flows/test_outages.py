@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from corpus.run_folder import RunFolder
+from corpus.store import read_log
 from tests.line import rows, start, sympatheia, write_recipe, write_run
 from tests.replies import hang, sometimes, status
 from tests.servers import FakeTextServer
@@ -119,6 +120,10 @@ def test_one_of_three_servers_dies_for_good(tmp_path, undisturbed):
         assert one.count + two.count > before + 50
         assert asked_again(one, two, dies) <= IN_FLIGHT
         assert {name: getattr(run, name).read_bytes() for name in TABLES} == undisturbed
+        lines = [line for line in read_log(run.log) if line["event"] == "try failed"]
+        assert {line["server"] for line in lines} == {dies.base_url}
+        assert all("Connection" in line["error"] for line in lines)
+        assert f"{dies.base_url} is out: " in "".join(line["event"] for line in read_log(run.log))
         dies.start()
 
 

@@ -1,0 +1,76 @@
+"""Runs that were begun by an earlier release: continued at no cost, or refused with a sentence.
+
+If a release lets `test_a_run_of_the_last_release_is_continued` fail, it asks anew what users have
+paid for: the format of the run folder (`corpus.recipes.FORMAT`) then takes its next number, and the
+changelog says so.
+"""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from corpus.speech import ClipRequest
+from corpus.store import read_log
+from schemas.prompts import Point
+from tests.line import rows, sympatheia, write_recipe
+from tests.servers import FakeTextServer
+
+BEGUN = Path(__file__).parents[1] / "releases" / "0.1.0"
+"""Stopped by a kill: all three queries are decided, one response of three is there."""
+
+
+def test_a_run_of_the_last_release_is_continued(tmp_path):
+    run = shutil.copytree(BEGUN, tmp_path / "run")
+    decided = (run / "decisions.jsonl").read_bytes()
+    with FakeTextServer() as server:
+        recipe = write_recipe(tmp_path / "r.toml", server.base_url, anchors=("sad",))
+        settings = ("--set", "emotional.pairs_per_anchor=2", "--set", "neutral.queries=1")
+        built = sympatheia("build", recipe, "--run-dir", run, "--until", "responses", *settings)
+        assert built.returncode == 0, built.stderr
+        assert server.count == 2
+    assert (run / "decisions.jsonl").read_bytes() == decided
+    kept = {row["query_id"]: row["digest"] for row in rows(run / "tables" / "queries.parquet")}
+    assert kept == {line["slot"]: line["digest"] for line in read_log(run / "decisions.jsonl")}
+    assert len(rows(run / "tables" / "responses.parquet")) == 3
+
+
+def test_a_run_of_a_release_with_another_format_is_refused(tmp_path):
+    run = shutil.copytree(BEGUN, tmp_path / "run")
+    text = (run / "recipe.toml").read_text()
+    text = text.replace('sympatheia-corpus = "0.1.0"', 'sympatheia-corpus = "9.0.0"')
+    (run / "recipe.toml").write_text(text.replace("[resolved]\n", "[resolved]\nformat = 9\n"))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    recipe = write_recipe(tmp_path / "r.toml", "http://127.0.0.1:9/v1", anchors=("sad",))
+    for command in (("build", recipe, "--run-dir", run), ("status", run)):
+        refused = sympatheia(*command)
+        assert refused.returncode == 2
+        assert "begun by sympatheia-corpus 9.0.0" in refused.stderr
+        assert "Finish it with that version, or give another folder" in refused.stderr
+    after = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert {path: after[path] for path in before} == before
+
+
+@pytest.mark.parametrize(
+    ("request_", "digest"),
+    [
+        (
+            ClipRequest(
+                "sympatheia-voice-1",
+                "wren",
+                "Where is my cat?",
+                "English",
+                7,
+                -23.0,
+                point=Point(valence=-0.5, arousal=0.25),
+            ),
+            "4fe53b896c91b9f7abf5e01a07b15b0b1e278d67492e5aaa84ab4637ef205ab0",
+        ),
+        (
+            ClipRequest("q", "Ryan", "Where is my cat?", "English", 7, -23.0, style="Very sad."),
+            "6ab0efbe7f7497aa9f3f240f987705cc8859029048dd181eadb83cfcba738c9b",
+        ),
+    ],
+)
+def test_clips_of_the_last_release_are_found(request_, digest):
+    assert request_.digest() == digest
