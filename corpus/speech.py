@@ -23,7 +23,7 @@ from corpus.progress import Progress
 from corpus.prompts import Prompts
 from corpus.prosody import FEATURES
 from corpus.run_folder import RunFolder
-from corpus.store import Store
+from corpus.store import Records, Store
 from corpus.tables import Row, read_rows, replace_rejects, write_table
 from corpus.voice import style_loudness
 from schemas.prompts import Point
@@ -135,9 +135,9 @@ async def speak_all(
         replace_rejects(run.rejects, (STAGE,), refused)
     if stage.exhausted:
         raise SympatheiaError(stage.shortage())
-    made = [stage.made[slot.role, slot.id] for slot in _slots(run, speech, plan, prompts)]
-    write_table(run.clips, CLIPS, ({name: row[name] for name in CLIPS.names} for row in made))
-    write_table(run.sound, SOUND, ({name: row[name] for name in SOUND.names} for row in made))
+    for path, schema in ((run.clips, CLIPS), (run.sound, SOUND)):
+        made = (stage.row_of(slot) for slot in _slots(run, speech, plan, prompts))
+        write_table(path, schema, ({name: row[name] for name in schema.names} for row in made))
 
 
 def _sampled(
@@ -185,6 +185,15 @@ def _slots(run: RunFolder, speech: Speech, plan: Plan, prompts: Prompts) -> Iter
             )
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The accepted clip of a slot: which attempt it was, and how it was heard, if one listened."""
+
+    attempt: int
+    digest: str
+    error: float | None
+
+
 class _Speaking:
     """The clips made so far in one run of the stage; its workers share it."""
 
@@ -205,7 +214,7 @@ class _Speaking:
         self._progress = progress
         self._sampled = sampled
         self.listener = listener
-        self.made: dict[tuple[str, str], Row] = {}
+        self.made: dict[tuple[str, str], _Kept] = {}
         self.refused: dict[tuple[str, str], list[Row]] = {}
         self.exhausted: list[tuple[str, str]] = []
 
@@ -230,15 +239,11 @@ class _Speaking:
                 error = await self.listener.word_error_rate(digest, slot.text)
                 reason = MISHEARD if error > MAX_WORD_ERROR_RATE else None
             if reason is None:
-                self.made[key] = {
-                    "id": slot.id,
-                    "role": slot.role,
-                    "attempt": attempt,
-                    "digest": digest,
-                    "seconds": measures.finished_seconds,
-                    "word_error_rate": error,
-                    **await self._sound(slot, digest, measures),
-                }
+                if self._speech.prosody:
+                    await self.listener.prosody(digest)
+                if key in self._sampled:
+                    await self.listener.dnsmos(digest)
+                self.made[key] = _Kept(attempt, digest, error)
                 self._progress.filled(STAGE, slot.cell)
                 break
             self._progress.refused(STAGE, slot.cell, reason)
@@ -256,19 +261,33 @@ class _Speaking:
         if refused:
             self.refused[key] = refused
 
-    async def _sound(self, slot: _ClipSlot, digest: str, measures: ClipMeasures) -> Row:
-        """What the table of sounds says of an accepted clip beside its words."""
-        found: Row = dict.fromkeys(FEATURES)
+    def row_of(self, slot: _ClipSlot) -> Row:
+        """What the tables say of a slot's clip; its measures are read back from the store."""
+        kept = self.made[slot.role, slot.id]
+        measures = ClipMeasures(**self._record(self._store.clip_measures, kept.digest))
+        row: Row = dict.fromkeys(FEATURES)
         if self._speech.prosody:
-            found |= await self.listener.prosody(digest)
-            found["rate"] = len(slot.text.split()) / measures.finished_seconds
+            row |= self._record(self._store.prosody, kept.digest)
+            row["rate"] = len(slot.text.split()) / measures.finished_seconds
         sampled = (slot.role, slot.id) in self._sampled
-        return found | {
+        quality = self._record(self._store.dnsmos, kept.digest)["overall"] if sampled else None
+        return row | {
+            "id": slot.id,
+            "role": slot.role,
+            "attempt": kept.attempt,
+            "digest": kept.digest,
+            "seconds": measures.finished_seconds,
+            "word_error_rate": kept.error,
             "valence": slot.point.valence,
             "arousal": slot.point.arousal,
             "loudness": measures.loudness,
-            "dnsmos": await self.listener.dnsmos(digest) if sampled else None,
+            "dnsmos": quality,
         }
+
+    def _record(self, records: Records, digest: str) -> Row:
+        record = records.get(digest)
+        assert record is not None, "a clip is kept when all that was asked of it is on file"
+        return record
 
     def _request(self, slot: _ClipSlot, attempt: int) -> ClipRequest:
         return ClipRequest(

@@ -40,6 +40,10 @@ class DaskCluster:
         # Without a nanny: what is killed here stays dead.
         return self._start("worker", self.address, "--nthreads", "1", "--no-nanny")
 
+    def wait_for(self, workers: int) -> None:
+        with Client(self.address, set_as_default=False) as client:
+            client.wait_for_workers(workers, timeout=60)
+
     def computed(self) -> set[str]:
         """Names of the functions that the cluster has been asked to compute."""
         with Client(self.address, set_as_default=False) as client:

@@ -119,6 +119,7 @@ class Mumbler:
 
     def __init__(self, voice):
         self.voice = voice
+        self.at_once = voice.at_once
         self.seen = set()
 
     async def speak(self, request, what):

@@ -19,12 +19,14 @@ from tests.dask_cluster import DaskCluster
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     with DaskCluster(tmp_path_factory.mktemp("dask"), workers=2) as cluster:
+        cluster.wait_for(2)
         yield cluster
 
 
 @pytest.fixture
 def own_cluster(tmp_path):
     with DaskCluster(tmp_path, workers=2) as cluster:
+        cluster.wait_for(2)
         yield cluster
 
 
