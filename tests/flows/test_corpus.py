@@ -91,7 +91,7 @@ def test_every_batch_of_the_demo_is_a_line_of_its_log(demo_run):
         if line["event"] == "batch":
             filled[line["stage"]] += line["filled"]
             refused.update({(line["stage"], rule): n for rule, n in line["refused"].items()})
-    assert filled == {"queries": 30, "responses": 48, "speech": 78, "shards": 48}
+    assert filled == {"queries": 26, "responses": 48, "speech": 74, "shards": 48}
     assert refused == Counter((row["stage"], row["reason"]) for row in rows(run.rejects))
     tables = {line["table"]: line["rows"] for line in lines if line["event"] == "table"}
     assert tables["responses"] == 48
@@ -346,9 +346,7 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.parametrize("limit", [6_000, 60_000])
-def test_a_full_disk_ends_the_run_with_a_sentence_and_damages_nothing(
-    tmp_path, limit, undisturbed
-):
+def test_a_full_disk_ends_the_run_with_a_sentence_and_damages_nothing(tmp_path, limit, undisturbed):
     # A limit on file size stands for the full disk; it strikes earlier or later in the run.
     with FakeTextServer() as server:
         recipe = small(tmp_path, server)
