@@ -14,14 +14,10 @@ from functools import partial
 from multiprocessing.connection import wait
 
 
-def _nothing() -> None:
-    pass
-
-
 def worker_processes(
-    count: int, begin: Callable[..., object] = _nothing, *arguments: object
+    count: int, begin: Callable[..., object] | None = None, *arguments: object
 ) -> ProcessPoolExecutor:
-    """A pool of so many processes, each of which calls `begin(*arguments)` first.
+    """A pool of so many processes, each of which calls `begin(*arguments)` first, if given.
 
     They start when they are given work; `begin` is best kept from failing, because that breaks the
     pool without a word about the reason.
@@ -32,7 +28,7 @@ def worker_processes(
     return ProcessPoolExecutor(count, mp_context=context, initializer=initializer)
 
 
-def _begin(begin: Callable[..., object], *arguments: object) -> None:
+def _begin(begin: Callable[..., object] | None, *arguments: object) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -42,4 +38,5 @@ def _begin(begin: Callable[..., object], *arguments: object) -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    begin(*arguments)
+    if begin is not None:
+        begin(*arguments)

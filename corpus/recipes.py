@@ -31,8 +31,8 @@ def bundled() -> list[str]:
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """Reads a bundled recipe or a TOML file and applies `KEY=VALUE` overrides.
 
-    A relative `prompts` folder is taken from the file's own folder, or from the present folder
-    where an override gives it.
+    A relative `prompts` or `storage.url` folder is taken from the file's own folder, or from the
+    present folder where an override gives it.
 
     Raises:
         InvalidInput: there is no such recipe, it does not parse, or a key or value is wrong.
@@ -48,6 +48,9 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     data = _parse(path.read_bytes(), str(path))
     if isinstance(data.get("prompts"), str) and data["prompts"]:
         data["prompts"] = str((path.parent / data["prompts"]).resolve())
+    storage = data.get("storage")
+    if isinstance(storage, dict) and isinstance(storage.get("url"), str):
+        storage["url"] = _place(path.parent, storage["url"])
     for override in overrides:
         _apply(data, override)
     try:
@@ -80,12 +83,19 @@ def _apply(data: dict[str, Any], override: str) -> None:
         ) from None
     if key.strip() == "prompts" and isinstance(value, str) and value:
         value = str(Path(value).resolve())
+    if key.strip() == "storage.url" and isinstance(value, str):
+        value = _place(Path(), value)
     section = data
     for part in parts[:-1]:
         section = section.setdefault(part, {})
         if not isinstance(section, dict):
             raise InvalidInput(f"--set '{override}': '{part}' is not a section of the recipe.")
     section[parts[-1]] = value
+
+
+def _place(folder: Path, url: str) -> str:
+    """A URL as it is; a path from a folder on, so that it means the same wherever a run goes on."""
+    return url if not url or "://" in url else str((folder / url).resolve())
 
 
 def with_overrides(recipe: Recipe, overrides: Sequence[str], section: str) -> Recipe:

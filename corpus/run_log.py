@@ -6,14 +6,38 @@ collectors read it, and warnings are shown on the terminal as well.
 """
 
 import logging
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pythonjsonlogger.json import JsonFormatter
 
 PACKAGES = ("corpus", "flows")
 """Whose loggers are written down."""
+
+
+class _File(logging.FileHandler):
+    """Writes whole lines behind whole lines; says once, in a sentence, when it no longer can."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._full = False
+        if path.exists():  # what a kill has torn off would spoil the next line too
+            with path.open("rb+") as file:
+                file.truncate(file.read().rfind(b"\n") + 1)
+        super().__init__(path, encoding="utf-8")
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the library's name)
+        if not self._full:
+            self._full = True
+            reason = sys.exc_info()[1]
+            print(f"{self._path} cannot be written any more: {reason}", file=sys.stderr)  # noqa: T201
+
+    def close(self) -> None:
+        # What is left in its buffer has no room either, and what ended the run matters more.
+        with suppress(OSError):
+            super().close()
 
 
 @contextmanager
@@ -25,7 +49,7 @@ def logged(path: Path) -> Iterator[None]:
     Raises:
         OSError: the file cannot be written.
     """
-    file = logging.FileHandler(path, encoding="utf-8")
+    file = _File(path)
     file.setFormatter(
         JsonFormatter(
             "%(levelname)s %(name)s %(message)s",
@@ -36,16 +60,18 @@ def logged(path: Path) -> Iterator[None]:
     terminal = logging.StreamHandler()
     terminal.setLevel(logging.WARNING)
     loggers = [logging.getLogger(name) for name in PACKAGES]
-    levels = [logger.level for logger in loggers]
+    before = [(logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.INFO)
+        logger.propagate = False  # Prefect's handler at the root would print every line
         logger.addHandler(file)
         logger.addHandler(terminal)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
             logger.setLevel(level)
+            logger.propagate = propagate
             logger.removeHandler(file)
             logger.removeHandler(terminal)
         file.close()

@@ -107,9 +107,10 @@ def _inputs(run: RunFolder, recipe: Recipe, prompts: Prompts, tts_model: str) ->
     for path in (run.queries, run.responses, run.clips):
         digest.update(sha256(path.read_bytes()).digest())
     digest.update(prompts.digest.encode())
-    servers, copies = {"endpoints", "concurrency", "gpus", "gpu_hour_price"}, {"target"}
+    servers = {"endpoints", "concurrency", "gpus", "gpu_hour_price", "api_key_env"}
+    servers |= {"timeout_seconds", "patience_seconds"}
     places = dict.fromkeys(("prompts", "adapter", "storage", "compute"), True)
-    apart: dict[str, Any] = {"llm": servers, "shards": copies} | places
+    apart: dict[str, Any] = {"llm": servers, "speech": servers, "shards": {"target"}} | places
     shaping = recipe.model_dump_json(exclude=apart)
     digest.update(f"{shaping}\0{tts_model}".encode())
     return digest.hexdigest()

@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 
 from corpus.errors import SympatheiaError
 from corpus.object_storage import Storage, reason
-from corpus.store import CLIP_SUFFIX, ELSEWHERE, SUFFIX, Records, utc_name, write_whole
+from corpus.store import ELSEWHERE, SUFFIX, Blobs, Records, utc_name, write_whole
 
-SHARE_EVERY_SECONDS = 10.0
+SHARE_EVERY_SECONDS = 30.0
 """What a run may know and others cannot yet; each turn costs at most one upload a kind."""
 
 FETCHES = 16
@@ -29,7 +29,7 @@ KEY = "storage.url"
 log = logging.getLogger(__name__)
 
 
-def share(root: Path, url: str) -> tuple["SharedRecords", "SharedBlobs"]:
+def share(root: Path, local: Blobs, url: str) -> tuple["SharedRecords", "SharedBlobs"]:
     """The records and the clips of a run folder's store, shared at a URL.
 
     Raises:
@@ -37,7 +37,7 @@ def share(root: Path, url: str) -> tuple["SharedRecords", "SharedBlobs"]:
         SympatheiaError: the place cannot be reached, or refuses.
     """
     storage = Storage(url, KEY)
-    return SharedRecords(root, storage, url), SharedBlobs(storage, "clips", CLIP_SUFFIX, url)
+    return SharedRecords(root, storage, url), SharedBlobs(storage, "clips", local, url)
 
 
 class SharedRecords:
@@ -75,8 +75,8 @@ class SharedRecords:
         there = self._storage.sizes("records")
         own = {f"{path.parent.name}/{path.name}": path for path in self._root.glob(f"*/*{SUFFIX}")}
         for name, path in own.items():
-            if there.get(name) != path.stat().st_size:
-                self._send(path, there.get(name))
+            if there.get(name, 0) < path.stat().st_size:
+                self._send(path, there.get(name, 0))
         here = {
             (path.parents[2].name, path.name, path.stat().st_size)
             for path in self._root.glob(f"*/{ELSEWHERE}/*/*{SUFFIX}")
@@ -84,8 +84,9 @@ class SharedRecords:
         wanted = {}
         for name, size in there.items():
             kind, _, segment = name.partition("/")
+            # One of our own may be longer over there: a lost machine kept less than it had sent.
             if (
-                name not in own
+                (name not in own or own[name].stat().st_size < size)
                 and (kind, segment, size) not in here
                 and segment.endswith(SUFFIX)  # a file system shows what is being written too
             ):
@@ -104,10 +105,10 @@ class SharedRecords:
         kind, _, segment = name.partition("/")
         write_whole(self._root / kind / ELSEWHERE / arrived / segment, data)
 
-    def _send(self, path: Path, size_there: int | None = None) -> None:
+    def _send(self, path: Path, size_there: int = 0) -> None:
         data = path.read_bytes()
         data = data[: data.rfind(b"\n") + 1]  # without the line that a kill has torn
-        if data and len(data) != size_there:
+        if len(data) > size_there:
             self._storage.write(f"records/{path.parent.name}/{path.name}", data)
 
     def start(self, records: Iterable[Records]) -> None:
@@ -166,13 +167,15 @@ class SharedRecords:
 class SharedBlobs:
     """Files by digest on shared storage; each appears whole. Safe for several threads.
 
-    Which there are is listed once, at the first question, and not asked for each.
+    Which there are is listed once, at the first question, and not asked for each. One that only
+    the run folder has, from when its store was not shared, is sent when it is asked for.
     """
 
-    def __init__(self, storage: Storage, folder: str, suffix: str, url: str) -> None:
+    def __init__(self, storage: Storage, folder: str, local: Blobs, url: str) -> None:
         self._storage = storage
+        self._local = local
         self._folder = folder
-        self._suffix = suffix
+        self._suffix = local.suffix
         self._url = url
         self._digests: set[str] | None = None
         self._lock = threading.Lock()
@@ -199,6 +202,8 @@ class SharedBlobs:
             return self._digests
 
     def __contains__(self, digest: str) -> bool:
+        if digest not in self._listed() and digest in self._local:
+            self.put(digest, self._local.read(digest))
         return digest in self._listed()
 
     def read(self, digest: str) -> bytes:

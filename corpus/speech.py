@@ -312,6 +312,8 @@ class _Speaking:
             if clip_problem(measures, words) or digest in self._store.clips:
                 return measures
         clip = await self._voice.speak(request, what)
+        if record is not None:  # of a clip that was lost; a voice may not say it twice alike
+            self._store.forget_clip(digest)
         if clip.flac is not None:
             await asyncio.to_thread(self._store.clips.put, digest, clip.flac)
         self._store.clip_measures.put(digest, asdict(clip.measures))

@@ -28,6 +28,9 @@ if TYPE_CHECKING:  # imported, with the libraries of object storage, only where 
 
 DIGEST_CHARS = 64
 
+FORGOTTEN = b"{}\n"
+"""What stands in a line instead of a record, when the one before it no longer holds."""
+
 SUFFIX = ".jsonl"
 """What names of segment files end with."""
 
@@ -44,7 +47,8 @@ class Records:
     """A folder of records by digest; holds only where each lies, not the records themselves.
 
     The folder's own records win over those from elsewhere, because what was decided was decided on
-    them; of these, those that arrived first win, and among them those of the earliest segment.
+    them; of these, those that arrived first win, and among them those of the earliest segment. Of
+    two of its own the later one wins; only what was forgotten in between has two.
 
     Memory is about 200 bytes a record. Safe for several threads of one process.
     """
@@ -75,7 +79,10 @@ class Records:
                 if line.endswith(b"}\n") and line[DIGEST_CHARS : DIGEST_CHARS + 1] == b" ":
                     key = bytes.fromhex(line[:DIGEST_CHARS].decode("ascii"))
                     start = DIGEST_CHARS + 1
-                    self._places[key] = _place(segment, offset + start, len(line) - start - 1)
+                    if line[start:] == FORGOTTEN:
+                        self._places.pop(key, None)
+                    else:
+                        self._places[key] = _place(segment, offset + start, len(line) - start - 1)
                 offset += len(line)
 
     def __contains__(self, digest: str) -> bool:
@@ -124,6 +131,17 @@ class Records:
             assert record is not None
             yield record
 
+    def forget(self, digest: str) -> None:
+        """Takes back the record of a digest, if there is one, so that another may be put.
+
+        Raises:
+            OSError: the disk is full or fails; the record stands.
+        """
+        with self._lock:
+            if bytes.fromhex(digest) in self._places:
+                self._append(digest, FORGOTTEN)
+                del self._places[bytes.fromhex(digest)]
+
     def put(self, digest: str, record: dict[str, Any]) -> None:
         """Appends a record; a digest that is already there is left as it is.
 
@@ -131,17 +149,21 @@ class Records:
             OSError: the disk is full or fails; nothing of the record is kept.
         """
         body = orjson.dumps(record)
-        line = digest.encode("ascii") + b" " + body + b"\n"
         with self._lock:
             key = bytes.fromhex(digest)
-            if key in self._places:
-                return
-            if self._writer is None:
-                self._writer = self._open_segment()
-            append_whole(self._writer, line, self._end)
-            start = self._end + DIGEST_CHARS + 1
-            self._places[key] = _place(len(self._segments) - 1, start, len(body))
-            self._end += len(line)
+            if key not in self._places:
+                start = self._append(digest, body + b"\n")
+                self._places[key] = _place(len(self._segments) - 1, start, len(body))
+
+    def _append(self, digest: str, rest: bytes) -> int:
+        """Writes a line; gives the place at which what comes behind the digest begins."""
+        if self._writer is None:
+            self._writer = self._open_segment()
+        line = digest.encode("ascii") + b" " + rest
+        append_whole(self._writer, line, self._end)
+        start = self._end + DIGEST_CHARS + 1
+        self._end += len(line)
+        return start
 
     def _open_segment(self) -> int:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -194,11 +216,11 @@ class Blobs:
 
     def __init__(self, folder: Path, suffix: str) -> None:
         self._folder = folder
-        self._suffix = suffix
+        self.suffix = suffix
 
     def path(self, digest: str) -> Path:
         """Where the file of a digest lies, whether or not it is there."""
-        return self._folder / digest[:2] / (digest + self._suffix)
+        return self._folder / digest[:2] / (digest + self.suffix)
 
     def __contains__(self, digest: str) -> bool:
         return self.path(digest).exists()
@@ -245,14 +267,13 @@ class Store:
     """
 
     def __init__(self, root: Path, url: str = "") -> None:
-        self.clips: Blobs | SharedBlobs
+        local = Blobs(root / "clips", CLIP_SUFFIX)
+        self.clips: Blobs | SharedBlobs = local
         self._shared: SharedRecords | None = None
         if url:
             from corpus.shared_store import share
 
-            self._shared, self.clips = share(root, url)
-        else:
-            self.clips = Blobs(root / "clips", CLIP_SUFFIX)
+            self._shared, self.clips = share(root, local, url)
         self.completions = Records(root / "completions")
         self.embeddings = Records(root / "embeddings")
         self.clip_measures = Records(root / "clip_measures")
@@ -263,6 +284,15 @@ class Store:
 
     def _records(self) -> list[Records]:
         return [part for part in vars(self).values() if isinstance(part, Records)]
+
+    def forget_clip(self, digest: str) -> None:
+        """Takes back what is on file about a clip, before another one takes its place.
+
+        Raises:
+            OSError: the disk is full or fails.
+        """
+        for records in (self.clip_measures, self.transcripts, self.prosody, self.dnsmos):
+            records.forget(digest)
 
     def __enter__(self) -> "Store":
         if self._shared:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 from uuid import uuid4
@@ -27,6 +28,7 @@ CONNECT_SECONDS = 30.0
 PATIENCE_SECONDS = 300.0
 """How long a cluster may be without a worker, as long as a run waits for its text servers."""
 LOOK_EVERY_SECONDS = 5.0
+CLOSE_SECONDS = 5.0
 CALLS_PER_THREAD = 2
 """Calls under way for each thread of a cluster: one that is computed, one on its way."""
 
@@ -54,9 +56,10 @@ class Workers:
         self._what = what
         self._count = count
         self._dask = dask
-        self._begin = begin or _nothing
+        self._begin = begin
         self._pool: Executor | None = None
         self._cluster: _Cluster | None = None
+        self._refusal: SympatheiaError | None = None
         self._opening = threading.Lock()
 
     def __enter__(self) -> "Workers":
@@ -67,6 +70,8 @@ class Workers:
 
     def close(self) -> None:
         """Lets go of what is under way; local processes end."""
+        with self._opening:  # whoever still comes is told so, and opens nothing
+            self._refusal = self._refusal or self._lost()
         if self._cluster is not None:
             self._cluster.close()
         elif self._pool is not None:
@@ -80,7 +85,11 @@ class Workers:
             InvalidInput, SympatheiaError: the cluster cannot be reached, or has no workers.
         """
         self._opened()
-        return self._cluster.threads * CALLS_PER_THREAD if self._cluster else self._count
+        if self._cluster is None:
+            return self._count
+        if not self._cluster.alive:
+            raise self._lost()
+        return max(self._count, self._cluster.threads() * CALLS_PER_THREAD)
 
     async def call(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """What a function returns, computed by a worker.
@@ -100,7 +109,9 @@ class Workers:
                 raise
             raise self._lost() from None  # the cluster let go of it, not we
         except Exception as error:
-            raise self._said(error) from error
+            if (said := self._said(error)) is error:
+                raise
+            raise said from error
 
     def wait_for(self, future: "Future[T]") -> T:
         """What a call of `submit` returns or raises, as with `call`."""
@@ -109,7 +120,9 @@ class Workers:
         except concurrent.futures.CancelledError:
             raise self._lost() from None
         except Exception as error:
-            raise self._said(error) from error
+            if (said := self._said(error)) is error:
+                raise
+            raise said from error
 
     def submit(self, function: Callable[[*Ts], T], *args: *Ts) -> "Future[T]":
         """Begins a call; `wait_for` gives what comes of it.
@@ -121,24 +134,39 @@ class Workers:
         try:
             if self._cluster is None:
                 return pool.submit(function, *args)
+            if not self._cluster.alive:
+                raise self._lost()
             # Named, so that the cluster's own pages show what is computed.
             key = f"{function.__name__}-{uuid4().hex}"
             call: Any = partial(_with_this_code, code_digest(), function)
-            return pool.submit(call, *args, key=key)
+            future: Future[T] = pool.submit(call, *args, key=key)
+            self._cluster.counts(future)
+            return future
         except BrokenProcessPool as error:
             raise self._said(error) from None
 
     def _opened(self) -> Executor:
         with self._opening:
+            if self._refusal is not None:
+                raise self._refusal  # of the first who tried: the others need not wait as long
             if self._pool is None:
-                if self._dask:
-                    self._cluster = _Cluster(self._dask)
-                    self._pool = self._cluster.client.get_executor(pure=False)
-                else:
-                    self._pool = worker_processes(self._count, self._begin)
+                self._pool = self._open()
             return self._pool
 
+    def _open(self) -> Executor:
+        if not self._dask:
+            return worker_processes(self._count, self._begin)
+        try:
+            self._cluster = _Cluster(self._dask)
+        except SympatheiaError as error:
+            self._refusal = error
+            raise
+        executor: Executor = self._cluster.client.get_executor(pure=False)
+        return executor
+
     def _lost(self) -> SympatheiaError:
+        if not self._dask:
+            return SympatheiaError(f"What {self._what} has ended; everything finished is kept.")
         why = self._cluster.trouble if self._cluster else ""
         return SympatheiaError(
             f"{why or f'The Dask scheduler at {self._dask} is gone'}. Run the same command again "
@@ -171,11 +199,13 @@ class Workers:
 
 
 class _Cluster:
-    """A connection to a Dask cluster, which ends by itself when no worker is left for too long."""
+    """A connection to a Dask cluster; it ends when calls wait too long with no worker there."""
 
     def __init__(self, address: str) -> None:
         self.trouble = ""
         self._address = address
+        self._waiting = 0
+        self._lock = threading.Lock()
         self._ended = threading.Event()
         self.client = self._connect()
         self._watching = threading.Thread(target=self._watch, daemon=True)
@@ -191,9 +221,10 @@ class _Cluster:
                 self._address, timeout=CONNECT_SECONDS, set_as_default=False
             )
             client.wait_for_workers(1, timeout=CONNECT_SECONDS)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, ImportError, RuntimeError) as error:
+            # The last three come of an address of a kind that is not set up here, as tls:// is.
             if client is not None:
-                client.close(timeout=LOOK_EVERY_SECONDS)
+                _close(client)
                 if isinstance(error, TimeoutError):
                     raise SympatheiaError(
                         f"compute.dask: the scheduler at {self._address} has no workers. Start "
@@ -208,35 +239,52 @@ class _Cluster:
         return client
 
     @property
+    def alive(self) -> bool:
+        """Whether calls can be made. A scheduler that was away has forgotten those before."""
+        return bool(self.client.status == "running")
+
     def threads(self) -> int:
-        """How many calls the cluster computes at a time."""
+        """How many calls the cluster computes at a time, at least 1."""
         return max(1, sum(int(count) for count in self.client.nthreads().values()))
+
+    def counts(self, future: "Future[T]") -> None:
+        """Takes note of a call, for as long as it has no answer."""
+        with self._lock:
+            self._waiting += 1
+        future.add_done_callback(self._answered)
+
+    def _answered(self, _: "Future[T]") -> None:
+        with self._lock:
+            self._waiting -= 1
 
     def _watch(self) -> None:
         seen = time.monotonic()
-        while not self._ended.wait(LOOK_EVERY_SECONDS):
+        while self.alive and not self._ended.wait(LOOK_EVERY_SECONDS):
             try:
-                if self.client.nthreads():
-                    seen = time.monotonic()
-            except OSError as error:  # the scheduler is away; it may come back
-                log.warning("The Dask scheduler at %s does not answer: %s", self._address, error)
+                there = self.client.nthreads()
+            except (OSError, AttributeError):  # what the library says of a connection that is gone
+                continue
+            if there or not self._waiting:
+                seen = time.monotonic()
             if time.monotonic() - seen > PATIENCE_SECONDS:
                 self.trouble = (
                     f"The Dask cluster at {self._address} had no worker for "
                     f"{PATIENCE_SECONDS:.0f} s"
                 )
-                self.client.close(timeout=LOOK_EVERY_SECONDS)
+                _close(self.client)
                 return
 
     def close(self) -> None:
         """Lets go of what is under way, and of the cluster."""
         self._ended.set()
         self._watching.join()
-        self.client.close(timeout=LOOK_EVERY_SECONDS)
+        _close(self.client)
 
 
-def _nothing() -> None:
-    pass
+def _close(client: Any) -> None:  # noqa: ANN401 (the library is not typed)
+    # One that looks for a scheduler that is gone does not answer, and ends by itself soon after.
+    with suppress(TimeoutError):
+        client.close(timeout=CLOSE_SECONDS)
 
 
 # What follows runs in a worker of a cluster.

@@ -13,20 +13,18 @@ import click
 
 from corpus.errors import InvalidInput, SympatheiaError
 from flows.services import READY_SECONDS
+from schemas.orders import DEPLOYMENT
 
 if TYPE_CHECKING:  # imported where it is used, so that help and refusals come at once
     from prefect import Flow
     from prefect.client.orchestration import SyncPrefectClient
-
-NAME = "sympatheia"
-"""Of every deployment, beside the name of its flow, and of the work pool if none is named."""
 
 PROCESS = "process"
 WAIT_SECONDS = 0.5
 
 
 @click.command()
-@click.option("--pool", default=NAME, show_default=True, help="The work pool that runs them.")
+@click.option("--pool", default=DEPLOYMENT, show_default=True, help="The work pool that runs them.")
 @click.option(
     "--gpu-pool",
     help="The work pool that runs the adapter's training; that of --pool if not given.",
@@ -60,7 +58,7 @@ def deploy(pool: str, gpu_pool: str | None) -> None:
         kinds = {name: _kind_of_pool(client, name) for name in pools.values()}
         for flow, name in pools.items():
             _register(client, flow, name, kinds[name])
-            click.echo(f"{flow.name}/{NAME} runs in the work pool {name}", err=True)
+            click.echo(f"{flow.name}/{DEPLOYMENT} runs in the work pool {name}", err=True)
 
 
 def _wait_for(client: "SyncPrefectClient") -> None:
@@ -99,7 +97,7 @@ def _register(client: "SyncPrefectClient", flow: "Flow[..., Any]", pool: str, ki
 
     settings: dict[str, Any] = {
         "description": (inspect.getdoc(flow.fn) or "").partition("\n\nArgs:")[0],
-        "tags": [NAME, flow.name],
+        "tags": [DEPLOYMENT, flow.name],
         "entrypoint": f"{flow.fn.__module__}.{flow.fn.__name__}",
         "work_pool_name": pool,
         "enforce_parameter_schema": True,
@@ -112,8 +110,8 @@ def _register(client: "SyncPrefectClient", flow: "Flow[..., Any]", pool: str, ki
         # worker was started in, and what relative paths of an order are taken from.
         settings["job_variables"] = {"working_dir": "."}
     try:
-        found = client.read_deployment_by_name(f"{flow.name}/{NAME}")
+        found = client.read_deployment_by_name(f"{flow.name}/{DEPLOYMENT}")
     except ObjectNotFound:
-        client.create_deployment(client.create_flow(flow), NAME, **settings)
+        client.create_deployment(client.create_flow(flow), DEPLOYMENT, **settings)
     else:
         client.update_deployment(found.id, DeploymentUpdate(**settings))

@@ -1,7 +1,6 @@
 """What an order for a corpus means on this machine, found out before anything runs."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from corpus.builtin_voice import require_speakers
@@ -24,8 +23,6 @@ class Resolved:
     run: RunFolder
 
 
-# The command line, the name of the flow run and the flow ask for the same in turn.
-@lru_cache(maxsize=1)
 def resolve(order: CorpusOrder) -> Resolved:
     """Reads what an order for a corpus names, and refuses what cannot be built.
 

@@ -8,7 +8,7 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 
 from corpus.errors import InvalidInput
-from schemas.orders import AdapterOrder, TrainingAfter
+from schemas.orders import ADAPTER_DEPLOYMENT, AdapterOrder, TrainingAfter
 
 
 def require_deployment(name: str) -> None:
@@ -23,7 +23,7 @@ def require_deployment(name: str) -> None:
         except ObjectNotFound:
             raise InvalidInput(
                 f"There is no deployment '{name}' for the training that is to follow. 'sympatheia "
-                "deploy' registers adapter/sympatheia; name that, or one of your own, in "
+                f"deploy' registers {ADAPTER_DEPLOYMENT}; name that, or one of your own, in "
                 "then_train.deployment."
             ) from None
 

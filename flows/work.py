@@ -67,7 +67,7 @@ def at_work(
             run.adopt(*adopt)
         with logged(run.log):
             work = Work(run, until)
-            with work.store, shown(work.progress), _told(work):
+            with _told(work), work.store, shown(work.progress):
                 _open[key] = work
                 try:
                     yield work

@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.recipe import STAGES, Stage
 
-ADAPTER_DEPLOYMENT = "adapter/sympatheia"
+DEPLOYMENT = "sympatheia"
+"""What every deployment is called, beside the name of its flow."""
+ADAPTER_DEPLOYMENT = f"adapter/{DEPLOYMENT}"
 
 
 class _Order(BaseModel):

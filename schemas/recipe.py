@@ -234,7 +234,7 @@ class Compute(_Section):
     `dask` is the address of a Dask scheduler; without one it is done in processes of this machine.
     """
 
-    dask: Annotated[str, Field(pattern=r"^((tcp|tls|ws|wss|ucx)://[^\s/]+)?$")] = ""
+    dask: Annotated[str, Field(pattern=r"^((tcp|tls|ws|wss)://[^\s/]+)?$")] = ""
 
 
 class Adapter(_Section):

@@ -167,12 +167,11 @@ def encode_corpus(
     checkpoint = checkpoint_folder(speech_tokenizer)
     target = RunFolder(output or folder)
     with target.locked(), Store(target.store, shared) as store:
-        clips = _Clips(
-            dataset, checkpoint_digest(checkpoint), store.speech_tokens, progress or Progress(None)
-        )
+        digest = checkpoint_digest(checkpoint)
+        clips = _Clips(dataset, digest, store.speech_tokens, progress or Progress(None))
         if dask and devices is None:
             with Workers("makes speech tokens", 1, dask) as workers:
-                _tokenize(clips, [partial(_there, workers, checkpoint)] * workers.at_once)
+                _tokenize(clips, [partial(_there, workers, checkpoint, digest)] * workers.at_once)
         else:
             _tokenize(clips, [_here(checkpoint, device) for device in devices or devices_here()])
         _write(target.sequences, dataset, clips, set(dropped))
@@ -350,11 +349,11 @@ def _here(checkpoint: Path, device: str) -> Encode:
     return lambda clips: load().encode([clip.samples() for clip in clips], SAMPLE_RATE)
 
 
-def _there(workers: Workers, checkpoint: Path, clips: list[_Clip]) -> list[list[int]]:
+def _there(workers: Workers, checkpoint: Path, digest: str, clips: list[_Clip]) -> list[list[int]]:
     for clip in clips:
         clip.samples()  # a damaged one is refused here, by its name
     sounds = [clip.data for clip in clips]  # a tenth of what their samples weigh
-    return workers.wait_for(workers.submit(encode_in_worker, checkpoint, sounds))
+    return workers.wait_for(workers.submit(encode_in_worker, checkpoint, digest, sounds))
 
 
 def _tokenize(clips: _Clips, encoders: Sequence[Encode]) -> None:

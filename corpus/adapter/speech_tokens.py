@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from hashlib import file_digest, sha256
 from pathlib import Path
+from socket import gethostname
 
 import numpy as np
 import orjson
@@ -356,9 +357,24 @@ def _of_worker(checkpoint: Path) -> "SpeechTokenizer":
     return SpeechTokenizer.from_pretrained(checkpoint, devices_here()[0])
 
 
-def encode_in_worker(checkpoint: Path, files: list[bytes]) -> list[list[int]]:
-    """`SpeechTokenizer.encode` of the bytes of sound files, on the first device of this process."""
+def encode_in_worker(checkpoint: Path, digest: str, files: list[bytes]) -> list[list[int]]:
+    """`SpeechTokenizer.encode` of the bytes of sound files, on the first device of this process.
+
+    Raises:
+        InvalidInput: The folder here does not hold the checkpoint of that digest.
+    """
+    if not checkpoint.is_dir() or _digest_of_worker(checkpoint) != digest:
+        raise InvalidInput(
+            f"compute.dask: the worker on {gethostname()} does not have this speech tokenizer at "
+            f"{checkpoint}. Give it the same folder, at the same path, and run the same command "
+            "again; every token that was made is kept."
+        )
     return _of_worker(checkpoint).encode(files)
+
+
+@lru_cache(maxsize=1)
+def _digest_of_worker(checkpoint: Path) -> str:
+    return checkpoint_digest(checkpoint)
 
 
 def devices_here() -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from corpus.builtin_voice import BuiltinVoice
-from corpus.clips import encode_flac, finish_samples
+from corpus.clips import decode, encode_flac, finish_samples
 from corpus.errors import InvalidInput
 from corpus.listening import Listener, require_dnsmos
 from corpus.plan import Plan
@@ -171,6 +171,18 @@ def test_every_clip_has_its_sound_on_file(tmp_path, written):
     queries = [row for row in sounds if row["role"] == "query"]
     # Very sad is at arousal -0.65; the neutral query at the plain level.
     assert [round(row["loudness"]) for row in queries] == [-26, -26, -23]
+
+
+def test_a_lost_clip_that_is_said_otherwise_takes_its_measures_along(tmp_path, written):
+    before, _, _ = speak(written, tmp_path)
+    (tmp_path / "clips" / before[0]["digest"][:2] / f"{before[0]['digest']}.flac").unlink()
+    after, sounds, _ = speak(written, tmp_path, mumbling=True)
+    with Store(tmp_path) as store:
+        samples, rate = decode(store.clips.read(after[0]["digest"]))
+    assert after[0]["digest"] == before[0]["digest"]
+    assert after[0]["seconds"] == pytest.approx(len(samples) / rate)
+    assert after[0]["seconds"] != pytest.approx(before[0]["seconds"], abs=0.05)
+    assert sounds[0]["f0_mean"] == pytest.approx(prosody(samples[:, 0]).f0_mean)
 
 
 def test_clips_are_the_same_to_the_byte_on_any_number_of_workers(tmp_path, written):

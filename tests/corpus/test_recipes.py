@@ -3,7 +3,7 @@ import tomllib
 import pytest
 
 from corpus.errors import InvalidInput
-from corpus.recipes import bundled, dump_recipe, load_recipe, read_resolved
+from corpus.recipes import RECIPES, bundled, dump_recipe, load_recipe, read_resolved
 
 
 def test_bundled_recipes_are_the_contracts(prompts):
@@ -96,3 +96,15 @@ def test_the_resolved_recipe_reads_back(demo, prompts):
     resolved = tomllib.loads(content.decode())["resolved"]
     assert resolved["prompts_digest"] == prompts.digest
     assert "sympatheia-corpus" in resolved["versions"]
+
+
+def test_a_shared_folder_means_the_same_wherever_a_run_goes_on(tmp_path, monkeypatch):
+    recipe = tmp_path / "here" / "r.toml"
+    recipe.parent.mkdir()
+    text = (RECIPES / "demo.toml").read_text() + '\n[storage]\nurl = "../shared"\n'
+    recipe.write_text(text)
+    assert load_recipe(str(recipe)).storage.url == str(tmp_path / "shared")
+    monkeypatch.chdir(tmp_path)
+    overridden = load_recipe("demo", ['storage.url="shared"'])
+    assert overridden.storage.url == str(tmp_path / "shared")
+    assert load_recipe("demo", ['storage.url="s3://b/c"']).storage.url == "s3://b/c"

@@ -154,6 +154,26 @@ def test_nothing_is_sent_twice_and_what_is_short_is_sent_again(tmp_path, url, s3
     assert texts(tmp_path / "two", url, "ab") == ["x", "y"]
 
 
+def test_what_a_lost_machine_had_sent_is_fetched_and_never_cut_short(tmp_path, url, bucket, s3):
+    put(tmp_path / "run", url, one="first", two="second")
+    (name,) = segments(tmp_path / "run")
+    own = tmp_path / "run" / "completions" / name
+    own.write_bytes(own.read_bytes().splitlines(keepends=True)[0])  # what the disk still has
+    assert texts(tmp_path / "run", url, ["one", "two"]) == ["first", "second"]
+    assert texts(tmp_path / "other", url, ["one", "two"]) == ["first", "second"]
+
+
+def test_clips_from_before_the_store_was_shared_are_not_made_again(tmp_path, url):
+    with Store(tmp_path / "run") as store:
+        store.clips.put(digest("clip"), b"sound")
+    with Store(tmp_path / "run", url) as store:
+        assert digest("clip") in store.clips
+        assert store.clips.read(digest("clip")) == b"sound"
+    with Store(tmp_path / "other", url) as store:
+        assert digest("clip") in store.clips
+        assert digest("none") not in store.clips
+
+
 def test_a_run_shares_while_it_works_in_segments_that_never_change(tmp_path, url, s3, bucket, soon):
     with Store(tmp_path / "one", url) as store:
         for number in range(3):

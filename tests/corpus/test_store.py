@@ -136,3 +136,18 @@ def test_memory_per_record_stays_small(tmp_path):
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown * 1024 < 20_000 * 500
     assert next(tmp_path.glob("*.jsonl")).stat().st_size > 20_000 * 2000
+
+
+def test_what_is_forgotten_may_be_put_anew_and_stays_so(tmp_path):
+    records = Records(tmp_path)
+    records.put(digest("a"), {"seconds": 1})
+    records.forget(digest("a"))
+    assert digest("a") not in records and records.get(digest("a")) is None
+    records.put(digest("a"), {"seconds": 2})
+    records.forget(digest("b"))  # there is none
+    records.close()
+    again = Records(tmp_path)
+    assert again.get(digest("a")) == {"seconds": 2}
+    again.forget(digest("a"))
+    again.close()
+    assert digest("a") not in Records(tmp_path)

@@ -52,7 +52,7 @@ def test_calls_are_answered_in_processes_other_than_this(where, cluster):
     with Workers("waits", 2, cluster.address if where == "cluster" else "") as workers:
         assert workers.at_once == (4 if where == "cluster" else 2)
         said = asyncio.run(all_of(workers, wait_and_say, [0.3] * 4))
-    assert len(set(said)) == 2
+    assert len(set(said)) in ((2,) if where == "cluster" else (1, 2))  # one may start late
     assert os.getpid() not in said
 
 
@@ -76,17 +76,17 @@ def test_a_cluster_embeds_to_the_same_bits(cluster):
 def test_a_worker_that_dies_costs_only_the_call_it_was_at(own_cluster):
     with Workers("waits", 1, own_cluster.address) as workers:
 
-        async def killed_midway() -> list[int]:
+        async def killed_midway() -> tuple[list[int], list[int]]:
             await all_of(workers, wait_and_say, [0.0])
             calls = asyncio.gather(*(workers.call(wait_and_say, 0.5) for _ in range(8)))
             await asyncio.sleep(0.7)
             own_cluster.workers[0].kill()
-            return await calls
+            # The other one has answered what was left, and goes on doing so.
+            return await calls, await all_of(workers, wait_and_say, [0.0] * 3)
 
-        said = asyncio.run(killed_midway())
-    # The two sitting at the calls were not both alive at the end, and every call has its answer.
+        said, after = asyncio.run(killed_midway())
     assert len(said) == 8
-    assert set(said[-3:]) == {own_cluster.workers[1].pid}
+    assert set(after) == {own_cluster.workers[1].pid}
 
 
 def test_work_that_kills_every_worker_is_a_sentence(own_cluster):
@@ -147,7 +147,7 @@ def test_a_call_that_is_cancelled_is_cancelled_and_not_an_error(cluster):
 
 
 def test_no_scheduler_and_no_workers_are_sentences(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 3.0)
     with (
         Workers("waits", 1, "tcp://127.0.0.1:9") as workers,
         pytest.raises(
@@ -159,6 +159,36 @@ def test_no_scheduler_and_no_workers_are_sentences(tmp_path, monkeypatch):
         DaskCluster(tmp_path, workers=0) as empty,
         Workers("waits", 1, empty.address) as workers,
         pytest.raises(SympatheiaError, match="has no workers. Start some with 'dask worker"),
+    ):
+        asyncio.run(workers.call(wait_and_say, 0.0))
+
+
+def test_a_scheduler_that_goes_while_nothing_is_asked_is_a_sentence_too(own_cluster):
+    with Workers("waits", 1, own_cluster.address) as workers:
+        asyncio.run(workers.call(wait_and_say, 0.0))
+        own_cluster.kill_scheduler()
+        time.sleep(1.0)
+        for ask in (lambda: workers.at_once, lambda: workers.submit(wait_and_say, 0.0)):
+            with pytest.raises(SympatheiaError, match="scheduler at tcp.* is gone"):
+                ask()
+
+
+def test_only_the_first_waits_for_a_scheduler_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 3.0)
+    with Workers("waits", 1, "tcp://127.0.0.1:9") as workers:
+
+        async def many() -> list:
+            calls = (workers.call(wait_and_say, 0.0) for _ in range(64))
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+        errors = asyncio.run(many())
+    assert len({id(error) for error in errors}) == 1
+
+
+def test_an_address_of_a_kind_that_is_not_set_up_is_a_sentence():
+    with (
+        Workers("waits", 1, "tls://127.0.0.1:9") as workers,
+        pytest.raises(SympatheiaError, match="compute.dask: no Dask scheduler answers at tls"),
     ):
         asyncio.run(workers.call(wait_and_say, 0.0))
 
