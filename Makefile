@@ -27,9 +27,11 @@ server worker: export DO_NOT_TRACK ?= 1
 worker: export PREFECT_API_URL ?= http://127.0.0.1:4200/api
 
 server: $(READY)
+	@mkdir -p "$$PREFECT_HOME"
 	@exec $(BIN)/prefect server start --host 127.0.0.1 --port 4200
 
 worker: $(READY)
+	@mkdir -p "$$PREFECT_HOME"
 	@$(BIN)/sympatheia deploy
 	@exec $(BIN)/prefect worker start --pool sympatheia --type process
 

@@ -56,7 +56,8 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        raise InvalidInput(f"Recipe {path}: {explain(error)}.") from None
+        changed = f" with {', '.join(overrides)}" if overrides else ""
+        raise InvalidInput(f"Recipe {path}{changed}: {explain(error)}.") from None
 
 
 def _parse(content: bytes, where: str) -> dict[str, Any]:

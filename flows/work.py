@@ -86,8 +86,9 @@ def _told(work: "Work") -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        ended = "build failed" if isinstance(error, Exception) else "build stopped"
         why = f"{type(error).__name__}: {error}".rstrip(": ")
-        log.info("build failed", extra=about | {"error": why})
+        log.info(ended, extra=about | {"error": why})
         raise
     log.info("build done", extra=about | {"seconds": round(time.monotonic() - begun, 3)})
 
