@@ -34,11 +34,13 @@ STAGES = ("asking and judging", "embedding", "near-duplicate search", "tables", 
 RESULT = Path(__file__).with_suffix(".json")
 
 
-def settings_of(pairs: int) -> tuple[str, str]:
+def settings_of(pairs: int) -> tuple[str, ...]:
     """A recipe's settings for so many pairs, two thirds of them emotional."""
     per_anchor = round(pairs * 2 / 3 / ANCHORS)
     neutral = round(pairs / 3 / ANCHORS)
-    return f"emotional.pairs_per_anchor={per_anchor}", f"neutral.queries={neutral}"
+    sizes = f"emotional.pairs_per_anchor={per_anchor}", f"neutral.queries={neutral}"
+    # The server's words run out: at 200,000 pairs it repeats itself more than 16 attempts bear.
+    return *sizes, "llm.max_attempts=64"
 
 
 def stage_seconds(run: RunFolder, seconds: float) -> dict[str, float]:

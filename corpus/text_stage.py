@@ -67,6 +67,8 @@ async def write_texts(
         finally:
             rows = _reject_rows(plan, decisions, store, writing.written)
             replace_rejects(run.rejects, stages, rows)
+            # With it go the vectors of all queries, which nothing below needs.
+            del writing
         write_table(run.queries, QUERIES, _query_rows(plan, decisions, store))
         if with_responses:
             write_table(run.responses, RESPONSES, _response_rows(plan, written, store))
