@@ -50,9 +50,9 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m flows.services prepare
 	@touch $(READY)
 
-# Files of tests side by side; the tests of a file share what they set up.
+# Files of tests side by side, the long ones first; the tests of a file share what they set up.
 test: $(READY)
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations 20
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 20
 
 # vLLM's CPU build, in an environment of its own: it pins other versions of almost everything.
 VLLM := .venv-vllm

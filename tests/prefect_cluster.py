@@ -89,7 +89,13 @@ class PrefectCluster:
     # The API
 
     def call(self, method: str, path: str, **body: object) -> httpx.Response:
-        return httpx.request(method, f"{self.url}/{path}", json=body or None, timeout=30)
+        """What the API answers, once its SQLite is not too busy with others to do so."""
+        deadline = time.monotonic() + LONGEST_WAIT
+        while True:
+            answer = httpx.request(method, f"{self.url}/{path}", json=body or None, timeout=30)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+                return answer
+            time.sleep(0.5)
 
     def found(self, path: str, **body: object) -> list[dict]:
         return self.call("POST", f"{path}/filter", **body).json()

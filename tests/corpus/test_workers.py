@@ -135,7 +135,7 @@ def test_a_call_that_is_cancelled_is_cancelled_and_not_an_error(cluster):
 
         async def given_up() -> None:
             await workers.call(wait_and_say, 0.0)
-            call = asyncio.ensure_future(workers.call(wait_and_say, 60))
+            call = asyncio.ensure_future(workers.call(wait_and_say, 3))
             await asyncio.sleep(0.5)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
