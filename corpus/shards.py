@@ -27,7 +27,7 @@ from corpus.speech import QUERY, RESPONSE
 from corpus.stamps import Stamp
 from corpus.store import Store
 from corpus.tables import Row, read_rows
-from schemas.recipe import Recipe
+from schemas.recipe import SERVING, Recipe
 from schemas.slots import SPLITS, SUBSETS, TEXT, PairSlot
 from schemas.tables import AUDIO, ROWS, TEXT_ROWS
 
@@ -107,10 +107,8 @@ def _inputs(run: RunFolder, recipe: Recipe, prompts: Prompts, tts_model: str) ->
     for path in (run.queries, run.responses, run.clips):
         digest.update(sha256(path.read_bytes()).digest())
     digest.update(prompts.digest.encode())
-    servers = {"endpoints", "concurrency", "gpus", "gpu_hour_price", "api_key_env"}
-    servers |= {"timeout_seconds", "patience_seconds"}
     places = dict.fromkeys(("prompts", "adapter", "storage", "compute"), True)
-    apart: dict[str, Any] = {"llm": servers, "speech": servers, "shards": {"target"}} | places
+    apart: dict[str, Any] = {"llm": SERVING, "speech": SERVING, "shards": {"target"}} | places
     shaping = recipe.model_dump_json(exclude=apart)
     digest.update(f"{shaping}\0{tts_model}".encode())
     return digest.hexdigest()

@@ -15,7 +15,7 @@ from corpus.stamps import Stamp, code_digest
 from corpus.store import Store
 from corpus.tables import Row, read_rows, replace_rejects, write_table
 from corpus.writing import Writing, Written
-from schemas.recipe import Recipe
+from schemas.recipe import SERVING, Recipe
 from schemas.slots import QuerySlot
 from schemas.tables import QUERIES, RESPONSES
 
@@ -83,11 +83,9 @@ async def write_texts(
 
 def _inputs(recipe: Recipe, prompts: Prompts) -> str:
     """What the texts follow from, beside the answers."""
-    servers = {"endpoints", "vllm", "gpus", "gpu_hour_price", "api_key_env", "concurrency"}
-    servers |= {"timeout_seconds", "patience_seconds"}
     shaping = recipe.model_dump_json(
         include={"seed", "anchors", "emotional", "neutral", "split", "llm", "dedup"},
-        exclude={"llm": servers},
+        exclude={"llm": SERVING},
     )
     return f"{shaping} {prompts.digest} {code_digest()}"
 

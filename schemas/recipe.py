@@ -32,6 +32,13 @@ RESERVED_EXTRA = frozenset(
 """Fields of a chat request that the pipeline sets itself, so `extra` may not."""
 
 
+SERVING = {
+    *("endpoints", "vllm", "gpus", "gpu_hour_price", "api_key_env"),
+    *("concurrency", "timeout_seconds", "patience_seconds"),
+}
+"""Keys of `llm` and `speech` that say who answers and how fast, and never shape what is made."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
