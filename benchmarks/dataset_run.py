@@ -1,8 +1,8 @@
 """The dataset at full size: shards, gates and report of 18,000 pairs.
 
 - `packing`: 18,000 pairs whose clips are noise of 5 s (queries) and 18 s (responses), so that
-  nothing can be compressed: `corpus.shards` beside `datasets`' own Parquet writer on the same rows,
-  in turn, each in a process of its own; seconds, peak memory, bytes.
+  nothing can be compressed: `corpus.dataset.shard_writer` beside `datasets`' own Parquet writer on
+  the same rows, in turn, each in a process of its own; seconds, peak memory, bytes.
 - `streaming`: seconds until `load_dataset(..., streaming=True)` gives the first row of ours.
 - `run`: a run kept by `benchmarks.speech_run --keep FOLDER`, packed, checked and reported on by the
   command line; seconds and peak memory of each, the gates that fail, the size of the page and how
@@ -31,15 +31,15 @@ from typing import Any
 import numpy as np
 import psutil
 
-from corpus.clips import encode_flac
-from corpus.plan import Plan
-from corpus.progress import Progress
-from corpus.recipes import recipe_prompts
-from corpus.run_folder import RunFolder
-from corpus.shards import corpus_rows, write_corpus
-from corpus.speech import QUERY
-from corpus.store import Store
-from corpus.tables import read_rows, write_table
+from corpus.dataset.shard_writer import corpus_rows, write_corpus
+from corpus.plan.recipe_files import recipe_prompts
+from corpus.plan.slot_layout import Plan
+from corpus.run.progress import Progress
+from corpus.run.run_folder import RunFolder
+from corpus.run.stage_tables import read_rows, write_table
+from corpus.sound.clip_audio import encode_flac
+from corpus.speech.speech_stage import QUERY
+from corpus.store.digest_store import Store
 from schemas.audio import SAMPLE_RATE
 from schemas.recipe import Recipe
 from schemas.tables import CLIPS, FEATURES

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.text_run import build, counts, size_of
-from corpus.run_folder import RunFolder
-from corpus.store import read_log
+from corpus.run.run_folder import RunFolder
+from corpus.store.digest_store import read_log
 from tests.servers import TextServerProcess
 
 ANCHORS = 12

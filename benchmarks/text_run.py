@@ -31,12 +31,12 @@ import numpy as np
 import psutil
 import pyarrow.parquet as pq
 
-from corpus.embedding_process import EmbeddingProcess
-from corpus.near_duplicates import Accepted
-from corpus.run_folder import RunFolder
-from corpus.store import Store, read_log
-from corpus.text_rules import clean
-from corpus.writing import JUDGE_AT_ONCE
+from corpus.embedding.embedding_process import EmbeddingProcess
+from corpus.run.run_folder import RunFolder
+from corpus.store.digest_store import Store, read_log
+from corpus.text.near_duplicate_queries import Accepted
+from corpus.text.slot_filling import JUDGE_AT_ONCE
+from corpus.text.text_rules import clean
 from tests.line import SYMPATHEIA
 from tests.servers import TextServerProcess
 

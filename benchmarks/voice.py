@@ -25,11 +25,11 @@ import numpy as np
 import pyworld
 import yaml
 
-from corpus import listening
-from corpus.clips import decode, encode_wav, finish
-from corpus.prompts import BUNDLED
-from corpus.prosody import F0_CEILING, F0_FLOOR, prosody
-from corpus.voice import SPEAKERS, Voice
+from corpus.plan.prompt_files import BUNDLED
+from corpus.sound import speech_recognition
+from corpus.sound.clip_audio import decode, encode_wav, finish
+from corpus.sound.prosody import F0_CEILING, F0_FLOOR, prosody
+from corpus.voices.builtin_synthesis import SPEAKERS, Voice
 from schemas.audio import SAMPLE_RATE
 from schemas.prompts import AnchorFile
 
@@ -88,9 +88,11 @@ def listened_to(clips: list[bytes]) -> dict[str, float]:
         paths = [Path(name) / f"{n}.wav" for n in range(len(some))]
         for path, clip in zip(paths, clips, strict=False):
             path.write_bytes(clip)
-        costs["recogniser"] = cpu_ms_per_second(listening.transcribe, paths, seconds_of_some)
+        costs["recogniser"] = cpu_ms_per_second(
+            speech_recognition.transcribe, paths, seconds_of_some
+        )
         if find_spec("speechmos"):
-            costs["dnsmos"] = cpu_ms_per_second(listening.dnsmos, paths, seconds_of_some)
+            costs["dnsmos"] = cpu_ms_per_second(speech_recognition.dnsmos, paths, seconds_of_some)
     return costs
 
 

@@ -1,1 +1,1 @@
-"""The verbs: one module per stage. Stages take typed values and files and know no flows."""
+"""The verbs, in wings by role. Stages take typed values and files and know no flows."""

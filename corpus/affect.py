@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 from math import fsum
 
-from corpus.prompts import BUNDLED, read_anchors
+from corpus.plan.prompt_files import BUNDLED, read_anchors
 from schemas.prompts import AnchorFile, Point
 
 SUM_TOLERANCE = 0.01
@@ -29,7 +29,8 @@ def expected_affect(
     Args:
         probabilities: By label: an anchor's name, or a label of another dataset that stands for
             one (`aliases` of `anchors.yaml`), in any case.
-        anchors: Of a prompts folder (`corpus.prompts.read_anchors`); the bundled ones if None.
+        anchors: Of a prompts folder (`corpus.plan.prompt_files.read_anchors`); the bundled ones if
+        None.
 
     Raises:
         ValueError: A label is unknown, a probability is negative or not a number, or they do not

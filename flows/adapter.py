@@ -9,16 +9,16 @@ from prefect import flow, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
-from corpus.adapter.adapter_folder import name_base
-from corpus.adapter.card import AdapterFacts, write_adapter_card
-from corpus.adapter.launch import Order, launch, training_of
+from corpus.adapter.adapter_card import AdapterFacts, write_adapter_card
 from corpus.adapter.model import is_random
 from corpus.adapter.sequences import encode_corpus, require_fresh
-from corpus.adapter.training_folder import Trained
-from corpus.progress import Progress
-from corpus.publishing import CARD
-from corpus.recipes import recipe_prompts
-from corpus.run_folder import RunFolder
+from corpus.adapter.training.adapter_folder import name_base
+from corpus.adapter.training.launch import Order, launch, training_of
+from corpus.adapter.training.training_folder import Trained
+from corpus.hub.hub_upload import CARD
+from corpus.plan.recipe_files import recipe_prompts
+from corpus.run.progress import Progress
+from corpus.run.run_folder import RunFolder
 from flows.artifacts import leave_link
 from flows.display import duration, shown
 from flows.sentences import fails_in_words

@@ -51,7 +51,7 @@ def encode(folder: Path, speech_tokenizer: str, device: str | None, output: Path
     Tokens are kept: after a kill the same command goes on where it was.
     """
     from corpus.adapter.sequences import encode_corpus
-    from corpus.progress import Progress
+    from corpus.run.progress import Progress
     from flows.display import shown
 
     devices = [one.strip() for one in device.split(",")] if device else None
@@ -98,9 +98,9 @@ def train(
     deepspeed: Path | None,
 ) -> None:
     """Train the adapter on the sequences of a run FOLDER, or continue where it was stopped."""
-    from corpus.adapter.launch import training_of
     from corpus.adapter.sequences import require_fresh
-    from corpus.run_folder import RunFolder
+    from corpus.adapter.training.launch import training_of
+    from corpus.run.run_folder import RunFolder
     from flows.services import prefect_api
     from schemas.orders import AdapterOrder
 

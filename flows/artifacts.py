@@ -19,8 +19,8 @@ from prefect.artifacts import (
 )
 from prefect.exceptions import PrefectException
 
-from corpus.gates import Gate
-from corpus.progress import Progress
+from corpus.checks.gates import Gate
+from corpus.run.progress import Progress
 from flows.display import duration, servers_line
 from flows.status import gates_as_data
 

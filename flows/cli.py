@@ -15,8 +15,8 @@ from flows.deployments import deploy
 from flows.publish_cli import COMMANDS as PUBLISH_COMMANDS
 
 if TYPE_CHECKING:  # imported where they are used, so that help and refusals come at once
-    from corpus.prompts import Prompts
-    from corpus.run_folder import RunFolder
+    from corpus.plan.prompt_files import Prompts
+    from corpus.run.run_folder import RunFolder
     from schemas.recipe import Stage
 
 STAGES = ("plan", "queries", "responses", "speech", "shards")
@@ -43,7 +43,7 @@ def cli(debug: bool) -> None:
 
 
 def _print_release(context: click.Context) -> None:
-    from corpus.release import release
+    from corpus.run.release import release
 
     click.echo(release())
     context.exit()
@@ -119,7 +119,7 @@ def _made(run: "RunFolder", until: "Stage") -> str:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(folder: Path, as_json: bool) -> None:
     """Show what a run has done, per stage and cell, and what it refused."""
-    from corpus.run_folder import RunFolder
+    from corpus.run.run_folder import RunFolder
     from flows.status import print_status, read_status
 
     found = read_status(RunFolder(folder))
@@ -134,8 +134,8 @@ def status(folder: Path, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(folder: Path, as_json: bool) -> None:
     """Check a run's dataset, or any dataset folder of this format, from its files alone."""
-    from corpus.check import check_folder
-    from corpus.gates import require_passed
+    from corpus.checks.dataset_check import check_folder
+    from corpus.checks.gates import require_passed
     from flows.status import gates_as_data, print_gates
 
     gates = check_folder(folder)
@@ -155,7 +155,7 @@ def check(folder: Path, as_json: bool) -> None:
 )
 def report(folder: Path, output: Path | None) -> None:
     """Write report.html, a page to read and listen to, and report.json, its figures."""
-    from corpus.report import write_report
+    from corpus.report.figures import write_report
 
     click.echo(write_report(folder, output))
 
@@ -173,9 +173,9 @@ def report(folder: Path, output: Path | None) -> None:
 )
 def export(folder: Path, output: Path, layout: str) -> None:
     """Write a corpus into OUTPUT as the published pipeline lays it out, WAV files and all."""
-    from corpus import reference_format
+    from corpus.dataset import published_layout
 
-    pairs = {"reference": reference_format.export}[layout](folder, output)
+    pairs = {"reference": published_layout.export}[layout](folder, output)
     _say(f"{pairs:,} pairs of {folder} are in {output}.")
     click.echo(output)
 
@@ -192,8 +192,8 @@ def export(folder: Path, output: Path, layout: str) -> None:
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As for build.")
 def import_(source: Path, output: Path, recipe: str, overrides: tuple[str, ...]) -> None:
     """Read a corpus that the published pipeline made into the dataset folder OUTPUT."""
-    from corpus.recipes import load_recipe, recipe_prompts
-    from corpus.reference_format import import_corpus
+    from corpus.dataset.published_layout import import_corpus
+    from corpus.plan.recipe_files import load_recipe, recipe_prompts
 
     loaded = load_recipe(recipe, overrides)
     done = import_corpus(source, output, loaded, recipe_prompts(loaded))
@@ -231,7 +231,7 @@ def check_anchors(prompts: Path | None) -> None:
 
 
 def _every_template_set(folder: Path | None) -> list["Prompts"]:
-    from corpus.prompts import BUNDLED, load_prompts, template_sets
+    from corpus.plan.prompt_files import BUNDLED, load_prompts, template_sets
 
     folder = folder or BUNDLED
     # A folder without any set is refused by name, as one without the usual set.
@@ -245,7 +245,7 @@ def _every_template_set(folder: Path | None) -> list["Prompts"]:
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As for build.")
 def preview(recipe: str, anchor: str, count: int, overrides: tuple[str, ...]) -> None:
     """Show the prompts of an anchor and some sample pairs, without writing a run."""
-    from corpus.recipes import load_recipe
+    from corpus.plan.recipe_files import load_recipe
     from flows.preview import print_preview
 
     print_preview(load_recipe(recipe, overrides), anchor, count)
@@ -273,9 +273,9 @@ def serve() -> None:
 )
 def serve_text(port: int, threads: int) -> None:
     """Serve the embedded text model at /v1/chat/completions."""
-    from corpus import text_server
+    from corpus.voices import embedded_text_server
 
-    text_server.serve(port, threads)
+    embedded_text_server.serve(port, threads)
 
 
 @serve.command("voice")
@@ -283,9 +283,9 @@ def serve_text(port: int, threads: int) -> None:
 @click.option("--port", type=click.IntRange(1, 65535), default=8091, show_default=True)
 def serve_voice(host: str, port: int) -> None:
     """Serve the builtin voice at /v1/audio/speech."""
-    from corpus import voice_server
+    from corpus.voices import builtin_server
 
-    voice_server.serve(host, port)
+    builtin_server.serve(host, port)
 
 
 @serve.command("qwen-tts")
@@ -315,10 +315,10 @@ def serve_qwen_tts(
     model: str, device: str, host: str, port: int, batch: int, name: str, python: Path | None
 ) -> None:
     """Serve Qwen3-TTS at /v1/audio/speech, after `make setup-qwen-tts`."""
-    from corpus import qwen_tts_server
+    from corpus.voices import qwen_server
 
     devices = [one.strip() for one in device.split(",")]
-    qwen_tts_server.launch(
+    qwen_server.launch(
         python, model=model, devices=devices, host=host, port=port, batch=batch, name=name
     )
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from prefect import flow, runtime, task
 from prefect.cache_policies import NO_CACHE
 
+from corpus.checks.gates import require_passed
 from corpus.errors import InvalidInput
-from corpus.gates import require_passed
 from flows.artifacts import leave_gates, leave_link, on_prefects_pages
 from flows.orders import resolve
 from flows.sentences import fails_in_words
@@ -93,7 +93,7 @@ def pack(work: Work) -> None:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def report(name: str, run_dir: Path) -> None:
     """Writes the report."""
-    from corpus.report import write_report
+    from corpus.report.figures import write_report
 
     leave_link(name, "report", write_report(run_dir, None).resolve().as_uri())
 
@@ -101,7 +101,7 @@ def report(name: str, run_dir: Path) -> None:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def check(name: str, run_dir: Path) -> None:
     """Has the dataset pass every gate."""
-    from corpus.check import check_folder
+    from corpus.checks.dataset_check import check_folder
 
     gates = check_folder(run_dir)
     leave_gates(name, gates)

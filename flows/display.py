@@ -11,7 +11,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from corpus.progress import Progress
+from corpus.run.progress import Progress
 
 LINE_EVERY_SECONDS = 10.0
 

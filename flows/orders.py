@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpus.builtin_voice import require_speakers
 from corpus.errors import InvalidInput
-from corpus.plan import Plan
-from corpus.prompts import Prompts
-from corpus.recipes import load_recipe, recipe_prompts
-from corpus.run_folder import RunFolder
+from corpus.plan.prompt_files import Prompts
+from corpus.plan.recipe_files import load_recipe, recipe_prompts
+from corpus.plan.slot_layout import Plan
+from corpus.run.run_folder import RunFolder
+from corpus.speech.builtin_voice import require_speakers
 from schemas.orders import CorpusOrder
 from schemas.recipe import STAGES, Recipe
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import click
 
 from corpus.errors import InvalidInput
-from corpus.plan import Plan
-from corpus.prompts import Message, Prompts
-from corpus.recipes import recipe_prompts
-from corpus.run_folder import RunFolder
-from corpus.tables import read_rows
+from corpus.plan.prompt_files import Message, Prompts
+from corpus.plan.recipe_files import recipe_prompts
+from corpus.plan.slot_layout import Plan
+from corpus.run.run_folder import RunFolder
+from corpus.run.stage_tables import read_rows
 from flows.work import at_work
 from schemas.recipe import Recipe
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from corpus.publishing import Publication, find_dataset, require_gates, require_token
+from corpus.hub.hub_upload import Publication, find_dataset, require_gates, require_token
 from flows.artifacts import leave_link
 from flows.sentences import fails_in_words
 from schemas.orders import PublishOrder

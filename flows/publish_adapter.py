@@ -5,9 +5,9 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from corpus.adapter.adapter_folder import find_adapter
-from corpus.adapter.publishing import publication_of, require_whole
-from corpus.publishing import require_token
+from corpus.adapter.adapter_upload import publication_of, require_whole
+from corpus.adapter.training.adapter_folder import find_adapter
+from corpus.hub.hub_upload import require_token
 from flows.publish import Published, send
 from flows.sentences import fails_in_words
 from schemas.orders import PublishOrder

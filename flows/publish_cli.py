@@ -27,7 +27,7 @@ def publish(folder: Path, repo_id: str, private: bool, dry_run: bool) -> None:
     The token is the one in HF_TOKEN, or that of 'hf auth login'. Publishing again sends what has
     changed, and goes on where a failed call stopped.
     """
-    from corpus.publishing import Publication, find_dataset, require_token
+    from corpus.hub.hub_upload import Publication, find_dataset, require_token
     from flows.services import prefect_api
     from schemas.orders import PublishOrder
 
@@ -57,9 +57,9 @@ def publish_adapter(folder: Path, repo_id: str, private: bool, dry_run: bool) ->
     Its configuration, weights, card and training facts are sent, and nothing else of the folder.
     Tokens and calls after a failed one are as with publish.
     """
-    from corpus.adapter.adapter_folder import find_adapter
-    from corpus.adapter.publishing import publication_of, require_whole
-    from corpus.publishing import require_token
+    from corpus.adapter.adapter_upload import publication_of, require_whole
+    from corpus.adapter.training.adapter_folder import find_adapter
+    from corpus.hub.hub_upload import require_token
     from flows.services import prefect_api
     from schemas.orders import PublishOrder
 
@@ -93,8 +93,8 @@ def convert_adapter(folder: Path, output: Path, base: str) -> None:
 
     It does exactly the same there, under the names that engines other than this pipeline know.
     """
-    from corpus.adapter.adapter_folder import find_adapter
-    from corpus.adapter.convert import read_base_config, to_native
+    from corpus.adapter.native_names import read_base_config, to_native
+    from corpus.adapter.training.adapter_folder import find_adapter
 
     to_native(find_adapter(folder), output, read_base_config(base))
     click.echo(output)

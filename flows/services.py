@@ -22,9 +22,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO
 
-from corpus import text_server as text_server_module
 from corpus.errors import SympatheiaError
-from corpus.store import write_whole
+from corpus.store.digest_store import write_whole
+from corpus.voices import embedded_text_server
 from schemas.recipe import Vllm
 
 READY_SECONDS = 120.0
@@ -248,7 +248,7 @@ def main(arguments: list[str]) -> None:
             prepare()
         case ["text", port, threads]:
             _end_with_parent(None)
-            text_server_module.serve(int(port), int(threads))
+            embedded_text_server.serve(int(port), int(threads))
         case ["vllm", port, python, *more]:
             module = [python, "-m", "vllm.entrypoints.openai.api_server"]
             _supervise([*module, "--host", "127.0.0.1", "--port", port, *more])

@@ -7,10 +7,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from corpus.gates import Gate
-from corpus.near_twins import near_twins
-from corpus.progress import read_progress
-from corpus.run_folder import RunFolder
+from corpus.checks.gates import Gate
+from corpus.run.progress import read_progress
+from corpus.run.run_folder import RunFolder
+from corpus.text.similar_responses import near_twins
 from flows.display import servers_tables, stages_table
 from schemas.prompts import Anchor
 

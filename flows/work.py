@@ -17,22 +17,22 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from corpus.embedding_process import EmbeddingProcess
-from corpus.endpoints import Endpoints, Open
-from corpus.plan import Plan
-from corpus.progress import Progress
-from corpus.prompts import Prompts
-from corpus.recipes import recipe_prompts
-from corpus.run_folder import RunFolder
-from corpus.run_log import logged
-from corpus.store import Store
-from corpus.text_stage import write_texts
+from corpus.embedding.embedding_process import EmbeddingProcess
+from corpus.plan.prompt_files import Prompts
+from corpus.plan.recipe_files import recipe_prompts
+from corpus.plan.slot_layout import Plan
+from corpus.run.event_log import logged
+from corpus.run.progress import Progress
+from corpus.run.run_folder import RunFolder
+from corpus.servers.endpoint_pool import Endpoints, Open
+from corpus.store.digest_store import Store
+from corpus.text.text_stage import write_texts
 from flows.display import shown
 from flows.services import text_servers, vllm_server
 from schemas.recipe import STAGES, Llm, Recipe, Speech, Stage
 
 if TYPE_CHECKING:  # what speaks is imported when it is its turn, long after the first request
-    from corpus.speech import Voice
+    from corpus.speech.speech_stage import Voice
 
 STOP_SECONDS = 1.0
 """How long an interrupted run waits for its requests in flight to be let go."""
@@ -215,7 +215,7 @@ class Work:
         Raises:
             SympatheiaError: some cannot be; whatever was made is kept.
         """
-        from corpus.builtin_voice import BuiltinVoice
+        from corpus.speech.builtin_voice import BuiltinVoice
 
         if self.recipe.speech.backend == "openai":
             asyncio.run(self._speak_served(self.recipe.speech))
@@ -224,7 +224,7 @@ class Work:
                 asyncio.run(self._speak_with(voice))
 
     async def _speak_served(self, speech: Speech) -> None:
-        from corpus.speech_client import ServedVoice
+        from corpus.speech.served_voice import ServedVoice
 
         async def open_servers(stack: AsyncExitStack) -> Endpoints:
             return await self._open_pool(stack, speech.endpoints, speech, "speech")
@@ -234,7 +234,7 @@ class Work:
             await self._speak_with(voice)
 
     async def _speak_with(self, voice: "Voice") -> None:
-        from corpus.speech import speak_all
+        from corpus.speech.speech_stage import speak_all
 
         await speak_all(
             self.run,
@@ -249,9 +249,9 @@ class Work:
 
     def pack(self) -> None:
         """Packs texts and clips into the dataset folder, and copies it where the recipe says."""
-        from corpus.builtin_voice import BuiltinVoice
-        from corpus.object_storage import copy_out
-        from corpus.shards import write_corpus
+        from corpus.dataset.shard_writer import write_corpus
+        from corpus.speech.builtin_voice import BuiltinVoice
+        from corpus.store.object_storage import copy_out
 
         tts_model = self.recipe.speech.model or BuiltinVoice.model
         write_corpus(self.run, self.recipe, self.prompts, self.store, tts_model, self.progress)

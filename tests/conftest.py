@@ -14,8 +14,8 @@ if threading.current_thread() is threading.main_thread():
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 
-from corpus.prompts import BUNDLED, Prompts, load_prompts
-from corpus.recipes import load_recipe
+from corpus.plan.prompt_files import BUNDLED, Prompts, load_prompts
+from corpus.plan.recipe_files import load_recipe
 from schemas.recipe import Recipe
 
 

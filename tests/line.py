@@ -12,18 +12,18 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import yaml
 
-from corpus.builtin_voice import BuiltinVoice
-from corpus.embedding_process import EmbeddingProcess
-from corpus.endpoints import Endpoints, Open
-from corpus.plan import Plan
-from corpus.progress import Progress
-from corpus.prompts import BUNDLED
-from corpus.recipes import load_recipe, recipe_prompts
-from corpus.run_folder import RunFolder
-from corpus.shards import write_corpus
-from corpus.speech import speak_all
-from corpus.store import Store
-from corpus.text_stage import write_texts
+from corpus.dataset.shard_writer import write_corpus
+from corpus.embedding.embedding_process import EmbeddingProcess
+from corpus.plan.prompt_files import BUNDLED
+from corpus.plan.recipe_files import load_recipe, recipe_prompts
+from corpus.plan.slot_layout import Plan
+from corpus.run.progress import Progress
+from corpus.run.run_folder import RunFolder
+from corpus.servers.endpoint_pool import Endpoints, Open
+from corpus.speech.builtin_voice import BuiltinVoice
+from corpus.speech.speech_stage import speak_all
+from corpus.store.digest_store import Store
+from corpus.text.text_stage import write_texts
 
 SYMPATHEIA = Path(sys.executable).with_name("sympatheia")
 

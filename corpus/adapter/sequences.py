@@ -36,16 +36,16 @@ from corpus.adapter.speech_tokens import (
     devices_here,
     encode_in_worker,
 )
-from corpus.clips import Undecodable, decode
-from corpus.dataset_folder import DatasetFolder, dataset_root
+from corpus.compute.local_or_dask import Workers
+from corpus.dataset.dataset_folder import DatasetFolder, dataset_root
+from corpus.dataset.manifest import NAME
 from corpus.errors import InvalidInput, SympatheiaError
-from corpus.manifest import NAME
-from corpus.progress import Progress
-from corpus.run_folder import RunFolder
-from corpus.speech import QUERY, RESPONSE
-from corpus.store import Records, Store, write_whole
-from corpus.tables import Row
-from corpus.workers import Workers
+from corpus.run.progress import Progress
+from corpus.run.run_folder import RunFolder
+from corpus.run.stage_tables import Row
+from corpus.sound.clip_audio import Undecodable, decode
+from corpus.speech.speech_stage import QUERY, RESPONSE
+from corpus.store.digest_store import Records, Store, write_whole
 from schemas.audio import SAMPLE_RATE
 from schemas.recipe import Adapter
 from schemas.slots import EMOTIONAL, SPLITS, SUBSETS, PairSlot, Split, Subset

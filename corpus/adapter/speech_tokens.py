@@ -28,7 +28,7 @@ from torch.nn.functional import avg_pool1d, conv1d, gelu, pad
 from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoderLayer
 
-from corpus.adapter.checkpoints import folder_of
+from corpus.adapter.published_checkpoints import folder_of
 from corpus.errors import InvalidInput, SympatheiaError
 
 RATE = 16_000

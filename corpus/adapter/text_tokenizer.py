@@ -14,7 +14,7 @@ from tokenizers import AddedToken, Tokenizer, processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import TikTokenConverter
 
-from corpus.adapter.checkpoints import folder_of
+from corpus.adapter.published_checkpoints import folder_of
 from corpus.errors import InvalidInput
 
 FAST, VOCABULARY, CONFIG = "tokenizer.json", "tokenizer.model", "tokenizer_config.json"

@@ -22,11 +22,11 @@ from corpus.adapter.sequences import (
 )
 from corpus.adapter.speech_tokens import SpeechTokenizer, checkpoint_digest
 from corpus.errors import InvalidInput, SympatheiaError
-from corpus.plan import Plan
-from corpus.progress import Progress
-from corpus.recipes import load_recipe, recipe_prompts
-from corpus.run_folder import RunFolder
-from corpus.store import Store
+from corpus.plan.recipe_files import load_recipe, recipe_prompts
+from corpus.plan.slot_layout import Plan
+from corpus.run.progress import Progress
+from corpus.run.run_folder import RunFolder
+from corpus.store.digest_store import Store
 from schemas.audio import SAMPLE_RATE
 from schemas.recipe import Recipe
 from schemas.slots import EMOTIONAL, SPLITS, SUBSETS

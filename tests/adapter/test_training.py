@@ -12,9 +12,13 @@ import pytest
 import torch
 from peft import PeftModel
 
-from corpus.adapter.launch import LOG, Order, launch
 from corpus.adapter.model import IGNORED, load_base
-from corpus.adapter.samples import (
+from corpus.adapter.sequences import require_fresh
+from corpus.adapter.text_tokenizer import load_tokenizer
+from corpus.adapter.tiny import CODES, make_base
+from corpus.adapter.training.launch import LOG, Order, launch
+from corpus.adapter.training.lora_training import train
+from corpus.adapter.training.packed_samples import (
     Collator,
     Sample,
     cell_of,
@@ -23,13 +27,9 @@ from corpus.adapter.samples import (
     read_samples,
     rows_of,
 )
-from corpus.adapter.sequences import require_fresh
-from corpus.adapter.text_tokenizer import load_tokenizer
-from corpus.adapter.tiny import CODES, make_base
-from corpus.adapter.trainer import token_losses
-from corpus.adapter.training import train
+from corpus.adapter.training.trainer import token_losses
 from corpus.errors import InvalidInput, SympatheiaError
-from corpus.run_folder import RunFolder
+from corpus.run.run_folder import RunFolder
 from schemas.recipe import Adapter
 
 SETTINGS = {
@@ -294,7 +294,7 @@ def test_losses_by_cell_are_the_means_of_their_samples(trained, base, tokenizer)
 
 def test_killed_it_goes_on_at_the_last_save_to_the_same_losses(trained, order, tmp_path):
     whole, _, losses = trained
-    command = [sys.executable, "-m", "corpus.adapter.launch", order.model_dump_json()]
+    command = [sys.executable, "-m", "corpus.adapter.training.launch", order.model_dump_json()]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )

@@ -5,7 +5,7 @@ from hashlib import sha256
 
 import pytest
 
-from corpus.release import LOCK
+from corpus.run.release import LOCK
 from tests.line import copy_prompts, sympatheia, write_recipe, write_run
 from tests.servers import FakeTextServer
 

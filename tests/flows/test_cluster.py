@@ -6,8 +6,8 @@ from collections import Counter
 import httpx
 import pytest
 
-from corpus.run_folder import RunFolder
-from corpus.store import Store, read_log
+from corpus.run.run_folder import RunFolder
+from corpus.store.digest_store import Store, read_log
 from tests.dask_cluster import DaskCluster
 from tests.line import files_of, speak_and_pack, write_recipe, write_run
 from tests.prefect_cluster import PrefectCluster, kill, until

@@ -16,11 +16,11 @@ import pytest
 import soundfile
 from datasets import Audio, load_dataset
 
-from corpus.embeddings import Embedder
-from corpus.plan import Plan
-from corpus.recipes import load_recipe, recipe_prompts
-from corpus.run_folder import RunFolder
-from corpus.store import read_log
+from corpus.embedding.minilm import Embedder
+from corpus.plan.recipe_files import load_recipe, recipe_prompts
+from corpus.plan.slot_layout import Plan
+from corpus.run.run_folder import RunFolder
+from corpus.store.digest_store import read_log
 from tests.line import (
     files_of,
     rows,

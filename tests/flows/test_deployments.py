@@ -9,7 +9,7 @@ import httpx
 import psutil
 import pytest
 
-from corpus.run_folder import RunFolder
+from corpus.run.run_folder import RunFolder
 from schemas.orders import CorpusOrder
 from schemas.recipe import STAGES
 from tests.line import texts_of, write_recipe

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from corpus.run_folder import RunFolder
-from corpus.store import read_log
+from corpus.run.run_folder import RunFolder
+from corpus.store.digest_store import read_log
 from tests.line import rows, start, sympatheia, write_recipe, write_run
 from tests.replies import hang, sometimes, status
 from tests.servers import FakeTextServer

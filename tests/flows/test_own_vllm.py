@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from corpus.run_folder import RunFolder
+from corpus.run.run_folder import RunFolder
 from tests.line import start, sympatheia, write_recipe
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,8 +1,8 @@
 """Runs that were begun by an earlier release: continued at no cost, or refused with a sentence.
 
 If a release lets `test_a_run_of_the_last_release_is_continued` fail, it asks anew what users have
-paid for: the format of the run folder (`corpus.recipes.FORMAT`) then takes its next number, and the
-changelog says so.
+paid for: the format of the run folder (`corpus.plan.recipe_files.FORMAT`) then takes its next
+number, and the changelog says so.
 """
 
 import shutil
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from corpus.speech import ClipRequest
-from corpus.store import read_log
+from corpus.speech.speech_stage import ClipRequest
+from corpus.store.digest_store import read_log
 from schemas.prompts import Point
 from tests.line import rows, sympatheia, write_recipe
 from tests.servers import FakeTextServer

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from corpus.qwen_voice import import_package
+from corpus.voices.qwen_model import import_package
 
 import_package()
 

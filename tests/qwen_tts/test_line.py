@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from starlette.testclient import TestClient
 
-from corpus.qwen_line import Gone, Job, Line, next_batch
-from corpus.qwen_tts_server import MAX_BODY_BYTES, application
-from corpus.qwen_voice import Facts, Spoken, Utterance, batch_seed, text_frames
+from corpus.voices.qwen_batches import Gone, Job, Line, next_batch
+from corpus.voices.qwen_model import Facts, Spoken, Utterance, batch_seed, text_frames
+from corpus.voices.qwen_server import MAX_BODY_BYTES, application
 
 FACTS = Facts(("ryan", "vivian"), ("auto", "english"), ("<tts_pad>", "<|im_end|>"), True)
 ORDER = {"input": "Good morning.", "voice": "Ryan"}

@@ -22,11 +22,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from corpus.clips import finish, measure
-from corpus.endpoints import Endpoints
-from corpus.qwen_tts_server import BAD_CLIP
-from corpus.speech import ClipRequest
-from corpus.speech_client import ServedVoice
+from corpus.servers.endpoint_pool import Endpoints
+from corpus.sound.clip_audio import finish, measure
+from corpus.speech.served_voice import ServedVoice
+from corpus.speech.speech_stage import ClipRequest
+from corpus.voices.qwen_server import BAD_CLIP
 from tests.line import SYMPATHEIA, opened, sympatheia
 
 pytestmark = pytest.mark.qwen_tts

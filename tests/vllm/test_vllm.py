@@ -17,12 +17,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from corpus.chat import EMPTY, TRUNCATED, ChatRequest, problem, read_answer
-from corpus.judging import judge_request, read_grades
-from corpus.plan import Plan
-from corpus.recipes import load_recipe, recipe_prompts
-from corpus.run_folder import RunFolder
-from corpus.store import Store
+from corpus.plan.recipe_files import load_recipe, recipe_prompts
+from corpus.plan.slot_layout import Plan
+from corpus.run.run_folder import RunFolder
+from corpus.servers.chat_requests import EMPTY, TRUNCATED, ChatRequest, problem, read_answer
+from corpus.store.digest_store import Store
+from corpus.text.llm_judge import judge_request, read_grades
 from schemas.recipe import Judge
 from tests.line import rows, start, sympatheia
 

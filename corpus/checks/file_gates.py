@@ -1,0 +1,138 @@
+"""Gates about the files of a dataset folder: that they are those of the manifest, whole and apt."""
+
+import re
+from collections import defaultdict
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from huggingface_hub import DatasetCard
+
+from corpus.checks.gates import Gates
+from corpus.dataset.dataset_folder import DatasetFolder
+from corpus.dataset.manifest import NAME, facts_of
+from schemas.slots import SPLITS, SUBSETS, TEXT
+from schemas.tables import FEATURES, ROWS, TEXT_ROWS
+
+# Guidance of the Hub: larger ones are slow to stream, or not shown by its viewer.
+MAX_SHARD_BYTES = 500_000_000
+MAX_ROW_GROUP_BYTES = 100_000_000
+
+_SHARD = re.compile(r"data/(\w+)/(\w+)-(\d{5})-of-(\d{5})\.parquet")
+_NOT_IN_MANIFEST = {NAME, ".gitattributes"}
+_CARD_KEYS = ("license", "language", "size_categories", "task_categories", "tags")
+_PARTS: dict[str, tuple[str, ...]] = {
+    "default": SUBSETS,
+    **{str(subset): (subset,) for subset in SUBSETS},
+    TEXT: SUBSETS,
+}
+"""The card's configs, and the subsets whose rows each has."""
+
+
+def check_files(dataset: DatasetFolder, gates: Gates) -> None:
+    """Every file of the manifest is there, unchanged, and there are no others."""
+    gates.open("file_missing", "file_not_in_manifest", "checksum", "shard_name")
+    present = {
+        dataset.name(path)
+        for path in dataset.root.rglob("*")
+        # Downloads from the Hub keep notes of theirs in a .cache folder.
+        if path.is_file() and ".cache" not in path.relative_to(dataset.root).parts
+    }
+    for name, facts in dataset.manifest.files.items():
+        if name not in present:
+            gates.offend("file_missing", name)
+        elif facts_of(dataset.root / name, facts.rows) != facts:
+            gates.offend("checksum", name)
+    for name in sorted(present - set(dataset.manifest.files) - _NOT_IN_MANIFEST):
+        gates.offend("file_not_in_manifest", name)
+    parts: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    for name in map(dataset.name, dataset.parquet_files()):
+        match = _SHARD.fullmatch(name)
+        if match and match[1] in (*SUBSETS, TEXT) and match[2] in SPLITS:
+            parts[match[1], match[2]].append((int(match[3]), int(match[4])))
+        else:
+            gates.offend("shard_name", name)
+    for (part, split), numbers in parts.items():
+        if sorted(numbers) != [(n, len(numbers)) for n in range(len(numbers))]:
+            gates.offend("shard_name", f"data/{part}/{split}: not numbered in a row")
+
+
+def check_card(dataset: DatasetFolder, gates: Gates) -> None:
+    """The card can be read, has the Hub's metadata, and its configs have the rows planned."""
+    gates.open("card")
+    path = dataset.root / "README.md"
+    try:
+        data = DatasetCard.load(path).data.to_dict()
+        configs = {config["config_name"]: config for config in data["configs"]}
+        infos = {info["config_name"]: info for info in data["dataset_info"]}
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        gates.offend("card", f"{path.name} cannot be read: {error!r:.100}")
+        return
+    for key in _CARD_KEYS:
+        if not data.get(key):
+            gates.offend("card", f"its metadata has no {key}")
+    for config, subsets in _PARTS.items():
+        for split in SPLITS:
+            rows = sum(
+                slot.query.split == split and slot.query.subset in subsets
+                for slot in dataset.slots.values()
+            )
+            said = [s for s in infos.get(config, {}).get("splits", ()) if s["name"] == split]
+            if rows != sum(s["num_examples"] for s in said):
+                gates.offend("card", f"{config}, {split}: not {rows} rows, as planned")
+            patterns = [
+                pattern
+                for entry in configs.get(config, {}).get("data_files", ())
+                if entry["split"] == split
+                for pattern in entry["path"]
+            ]
+            if rows and not patterns:
+                gates.offend("card", f"{config}, {split}: it names no files")
+            for pattern in patterns:
+                if not any(dataset.root.glob(pattern)):
+                    gates.offend("card", f"{config}, {split}: {pattern} matches no file")
+
+
+def check_parquet(dataset: DatasetFolder, gates: Gates) -> None:
+    """Every Parquet file can be read, by `datasets` too; fills `dataset.readable`."""
+    gates.open("unreadable", "columns", "features", "page_index", "rows_in_file")
+    largest_shard = largest_group = 0
+    for path in dataset.parquet_files():
+        name = dataset.name(path)
+        try:
+            with pq.ParquetFile(path) as file:
+                meta, schema = file.metadata, file.schema_arrow
+                for group in range(file.num_row_groups):
+                    file.read_row_group(group)  # every page: a flipped byte may be anywhere
+        except (pa.ArrowInvalid, OSError) as error:
+            gates.offend("unreadable", f"{name}: {str(error).splitlines()[0]:.100}")
+            continue
+        wanted = TEXT_ROWS if path.parent.name == TEXT else ROWS
+        if not schema.equals(wanted):
+            wrong = {field.name for field in schema} ^ {field.name for field in wanted}
+            gates.offend("columns", f"{name}: {', '.join(sorted(wrong)) or 'other types'}")
+            continue
+        dataset.readable.append(path)
+        if wanted is ROWS and not _has_features(schema):
+            gates.offend("features", name)
+        groups = [meta.row_group(n) for n in range(meta.num_row_groups)]
+        if not all(group.column(0).has_offset_index for group in groups):
+            gates.offend("page_index", name)
+        facts = dataset.manifest.files.get(name)
+        if facts is not None and facts.rows != meta.num_rows:
+            gates.offend("rows_in_file", f"{name}: {meta.num_rows}, not {facts.rows}")
+        largest_shard = max(largest_shard, path.stat().st_size)
+        largest_group = max([largest_group, *(group.total_byte_size for group in groups)])
+    slow = "the Hub's viewer and streaming are slow beyond"
+    gates.measure("largest_shard_bytes", largest_shard, MAX_SHARD_BYTES, slow)
+    gates.measure("largest_row_group_bytes", largest_group, MAX_ROW_GROUP_BYTES, slow)
+
+
+def _has_features(schema: pa.Schema) -> bool:
+    """Whether `datasets` sees what the format promises, audio above all."""
+    from datasets import Features  # type: ignore[import-untyped]
+
+    read = Features.from_arrow_schema(schema).to_dict()
+    return all(
+        read.get(name, {}).get("_type") == feature["_type"] for name, feature in FEATURES.items()
+    )

@@ -1,0 +1,149 @@
+"""The dataset card: what a reader and the Hub must know, generated from the corpus itself."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from huggingface_hub import DatasetCardData
+
+from corpus.plan.prompt_files import Prompts
+from corpus.plan.slot_layout import Plan
+from schemas.recipe import Recipe
+from schemas.slots import SPLITS, SUBSETS, TEXT
+from schemas.tables import FEATURES, TEXT_ROWS
+
+TEMPLATE = Path(__file__).with_name("dataset_card.md.jinja")
+
+# Upper bounds and names of the Hub's size categories.
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_LARGEST_SIZE = "1M<n<10M"
+
+
+@dataclass(frozen=True, slots=True)
+class SplitFacts:
+    """What was written of one split of a subset, or of the light config.
+
+    `files` has each one's rows; `seconds` counts queries and responses.
+    """
+
+    subset: str
+    split: str
+    rows: int
+    files: dict[Path, int]
+    seconds: float
+
+    @property
+    def bytes(self) -> int:
+        """Size of its files."""
+        return sum(path.stat().st_size for path in self.files)
+
+
+def write_card(
+    folder: Path,
+    recipe: Recipe,
+    prompts: Prompts,
+    plan: Plan,
+    tts_model: str,
+    facts: list[SplitFacts],
+) -> None:
+    """Writes `README.md` of a dataset folder."""
+    spoken = [fact for fact in facts if fact.subset in SUBSETS]
+    rows = sum(fact.rows for fact in spoken)
+    metadata = DatasetCardData(
+        language=["en"],
+        license="cc-by-4.0",
+        pretty_name=recipe.name,
+        annotations_creators=["machine-generated"],
+        size_categories=[next((name for top, name in _SIZES if rows < top), _LARGEST_SIZE)],
+        task_categories=["audio-to-audio", "text-to-speech"],
+        tags=["audio", "synthetic", "emotion", "spoken-dialogue", "valence-arousal"],
+        configs=_configs(facts),
+        dataset_info=_dataset_info(facts),
+    )
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+    )
+    body = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        recipe=recipe,
+        anchors=list(plan.anchors.values()),
+        prompts_digest=prompts.digest,
+        tts_model=tts_model,
+        facts=spoken,
+        rows=rows,
+        hours=sum(fact.seconds for fact in spoken) / 3600,
+        queries=plan.query_count,
+        counts=_counts(plan),
+        imported=plan.layout is not None,
+        bibtex_key=re.sub(r"[^a-z0-9]", "", recipe.name.lower()),
+    )
+    text = f"---\n{metadata.to_yaml()}\n---\n\n{body.strip()}\n"
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _counts(plan: Plan) -> dict[str, Counter[tuple[str, str]]]:
+    """Pairs by the anchor of the response, then by subset and split."""
+    counts: dict[str, Counter[tuple[str, str]]] = {name: Counter() for name in plan.anchors}
+    for pair in plan.pairs():
+        counts[pair.anchor][pair.query.subset, pair.query.split] += 1
+    return counts
+
+
+def _parts(facts: list[SplitFacts]) -> dict[str, list[SplitFacts]]:
+    """The facts that each Hub config covers: all pairs, each subset, all pairs without audio."""
+    parts = {"default": [fact for fact in facts if fact.subset in SUBSETS]}
+    for name in (*SUBSETS, TEXT):
+        own = [fact for fact in facts if fact.subset == name]
+        if own:
+            parts[name] = own
+    return parts
+
+
+def _configs(facts: list[SplitFacts]) -> list[dict[str, object]]:
+    configs: list[dict[str, object]] = []
+    for name, part in _parts(facts).items():
+        # A file with 'eval' in its name would be taken for the test split unless it is said here.
+        files = [
+            {
+                "split": split,
+                "path": [f"data/{f.subset}/{split}-*.parquet" for f in part if f.split == split],
+            }
+            for split in SPLITS
+            if any(fact.split == split for fact in part)
+        ]
+        configs.append({"config_name": name, "data_files": files})
+    configs[0]["default"] = True
+    return configs
+
+
+def _dataset_info(facts: list[SplitFacts]) -> list[dict[str, object]]:
+    everything = [
+        {"name": name, "dtype": feature["dtype"]}
+        if feature["_type"] == "Value"
+        else {"name": name, "dtype": {"audio": {"sampling_rate": feature["sampling_rate"]}}}
+        for name, feature in FEATURES.items()
+    ]
+    texts = [feature for feature in everything if feature["name"] in TEXT_ROWS.names]
+    infos: list[dict[str, object]] = []
+    for name, part in _parts(facts).items():
+        splits = [
+            {
+                "name": split,
+                "num_bytes": sum(fact.bytes for fact in part if fact.split == split),
+                "num_examples": sum(fact.rows for fact in part if fact.split == split),
+            }
+            for split in SPLITS
+            if any(fact.split == split for fact in part)
+        ]
+        size = sum(fact.bytes for fact in part)
+        infos.append(
+            {
+                "config_name": name,
+                "features": texts if name == TEXT else everything,
+                "splits": splits,
+                "download_size": size,
+                "dataset_size": size,
+            }
+        )
+    return infos

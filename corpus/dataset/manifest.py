@@ -1,0 +1,159 @@
+"""The manifest of a dataset folder: what it was planned to be, and what its files are.
+
+It travels with the dataset, so whoever has the folder, from the Hub perhaps, can check it without
+the run that made it.
+"""
+
+from hashlib import file_digest
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from corpus.errors import InvalidInput
+from corpus.plan.prompt_files import Prompts, explain
+from corpus.plan.slot_layout import Plan
+from schemas.prompts import AnchorFile, RuleFile, TopicFile
+from schemas.recipe import Dedup, Emotional, Neutral, Recipe, Speech, Split
+
+NAME = "manifest.json"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileFacts(_Part):
+    """Size, SHA-256 and, of a Parquet file, rows."""
+
+    bytes: int
+    sha256: Sha256
+    rows: int | None = None
+
+
+class Voice(_Part):
+    """How the corpus was spoken; loudness in LUFS of a plain delivery."""
+
+    query_voice: str
+    response_voice: str
+    loudness: float
+
+
+class Manifest(_Part):
+    """What `check` needs to know of a dataset, and nothing of where it was made.
+
+    `layout`, of a corpus that was imported, has its slots by cell (see
+    `corpus.plan.slot_layout.LAYOUT`).
+    """
+
+    format: Literal[1] = 1
+    name: str
+    seed: int
+    anchors: tuple[str, ...]
+    emotional: Emotional
+    neutral: Neutral
+    split: Split
+    dedup: Dedup
+    voice: Voice
+    prompts_digest: Sha256
+    anchor_file: AnchorFile
+    topic_file: TopicFile
+    rules: RuleFile
+    layout: dict[str, Annotated[str, Field(pattern=r"^[te-]*$")]] | None = None
+    files: dict[str, FileFacts]
+
+    @property
+    def recipe(self) -> Recipe:
+        """A recipe of the same plan."""
+        return Recipe(
+            name=self.name,
+            seed=self.seed,
+            anchors=self.anchors,
+            emotional=self.emotional,
+            neutral=self.neutral,
+            split=self.split,
+            dedup=self.dedup,
+            speech=Speech(**self.voice.model_dump()),
+        )
+
+    @property
+    def prompts(self) -> Prompts:
+        """The anchors, topics and rules, as of a prompts folder; it has no templates."""
+        return Prompts(Path(NAME), "", self.anchor_file, self.topic_file, self.rules)
+
+
+def describe(
+    folder: Path, recipe: Recipe, prompts: Prompts, plan: Plan, rows: dict[Path, int]
+) -> None:
+    """Writes the manifest of a dataset folder whose other files are complete.
+
+    Args:
+        folder: the dataset folder.
+        recipe: what it was made from.
+        prompts: the prompts folder of the recipe.
+        plan: the slots that were filled.
+        rows: the number of rows of each Parquet file.
+
+    Raises:
+        OSError: a file cannot be read, or the disk is full.
+    """
+    speech = recipe.speech
+    manifest = Manifest(
+        name=recipe.name,
+        seed=recipe.seed,
+        anchors=tuple(plan.anchors),
+        emotional=recipe.emotional,
+        neutral=recipe.neutral,
+        split=recipe.split,
+        dedup=recipe.dedup,
+        voice=Voice(
+            query_voice=speech.query_voice,
+            response_voice=speech.response_voice,
+            loudness=speech.loudness,
+        ),
+        prompts_digest=prompts.digest,
+        anchor_file=prompts.anchor_file,
+        topic_file=prompts.topic_file,
+        rules=prompts.rules,
+        layout=dict(plan.layout) if plan.layout is not None else None,
+        files={
+            path.relative_to(folder).as_posix(): facts_of(path, rows.get(path))
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        },
+    )
+    (folder / NAME).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def facts_of(path: Path, rows: int | None = None) -> FileFacts:
+    """What a manifest says of a file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+    return FileFacts(bytes=path.stat().st_size, sha256=digest, rows=rows)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a dataset folder.
+
+    Raises:
+        InvalidInput: there is none, or it was edited into something else.
+    """
+    path = folder / NAME
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise InvalidInput(
+            f"{folder} is not a dataset folder of this project: it has no {NAME}. Name a run "
+            "folder, or the corpus/ folder in it."
+        ) from None
+    except ValidationError as error:
+        raise InvalidInput(
+            f"{path}: {explain(error)}. Build the corpus again from its run folder, or fetch the "
+            "dataset anew."
+        ) from error

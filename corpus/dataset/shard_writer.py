@@ -1,0 +1,323 @@
+"""Shards: joins texts and clips into the rows of the corpus, and writes the dataset folder.
+
+The folder is written whole under another name and then takes the old one's place. It depends on
+the tables, the store and the prompts alone, so the same corpus gives the same bytes.
+"""
+
+import shutil
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from corpus.dataset.dataset_card import SplitFacts, write_card
+from corpus.dataset.manifest import describe
+from corpus.plan.prompt_files import Prompts
+from corpus.plan.slot_layout import Plan
+from corpus.run.progress import Progress
+from corpus.run.run_folder import RunFolder
+from corpus.run.stage_tables import Row, read_rows
+from corpus.run.up_to_date import Stamp
+from corpus.speech.speech_stage import QUERY, RESPONSE
+from corpus.store.digest_store import Store
+from schemas.recipe import SERVING, Recipe
+from schemas.slots import SPLITS, SUBSETS, TEXT, PairSlot
+from schemas.tables import AUDIO, ROWS, TEXT_ROWS
+
+STAGE = "shards"
+
+ROW_GROUP_BYTES = 32_000_000
+"""The Hub's viewer reads a row group at a time and wants them under 100 MB; up to four subsets and
+splits are open at once, so this also bounds the stage's memory."""
+
+READ_AHEAD = 16
+"""Clips that are read before their turn, so that packing need not wait for each one's way here."""
+
+# Clips are compressed already; squeezing FLAC again costs time and wins nothing.
+COMPRESSION = {
+    f"{name}.bytes" if ROWS.field(name).type == AUDIO else name: (
+        "NONE" if ROWS.field(name).type == AUDIO else "zstd"
+    )
+    for name in ROWS.names
+} | {f"{name}.path": "zstd" for name in ROWS.names if ROWS.field(name).type == AUDIO}
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A FLAC file's bytes, and how long it sounds."""
+
+    flac: bytes
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What fills a pair slot."""
+
+    topic: str
+    query: str
+    response: str
+    query_clip: Clip
+    response_clip: Clip
+    query_attempt: int = 0
+    response_attempt: int = 0
+
+
+def write_corpus(
+    run: RunFolder,
+    recipe: Recipe,
+    prompts: Prompts,
+    store: Store,
+    tts_model: str,
+    progress: Progress,
+) -> None:
+    """Writes `corpus/`: the Parquet shards and the card. Does nothing if they are up to date.
+
+    Raises:
+        OSError: the disk is full or fails; the corpus that stood before is untouched.
+    """
+    plan = Plan(recipe, prompts)
+    made_from = _inputs(run, recipe, prompts, tts_model)
+    stamp = Stamp(run.root / "tables" / "corpus.json", run.corpus)
+    if stamp.holds(made_from):
+        for pair in plan.pairs():
+            progress.filled(STAGE, pair.cell)
+        return
+
+    def rows() -> Iterator[tuple[PairSlot, Row]]:
+        for pair, row in corpus_rows(run, recipe, prompts, plan, store, tts_model):
+            yield pair, row
+            progress.filled(STAGE, pair.cell)
+
+    with _taking_the_place_of(run.corpus) as fresh:
+        write_dataset(fresh, recipe, prompts, plan, tts_model, rows())
+        stamp.drop()
+    stamp.put(made_from, (path for path in run.corpus.rglob("*") if path.is_file()))
+
+
+def _inputs(run: RunFolder, recipe: Recipe, prompts: Prompts, tts_model: str) -> str:
+    digest = sha256()
+    for path in (run.queries, run.responses, run.clips):
+        digest.update(sha256(path.read_bytes()).digest())
+    digest.update(prompts.digest.encode())
+    places = dict.fromkeys(("prompts", "adapter", "storage", "compute"), True)
+    apart: dict[str, Any] = {"llm": SERVING, "speech": SERVING, "shards": {"target"}} | places
+    shaping = recipe.model_dump_json(exclude=apart)
+    digest.update(f"{shaping}\0{tts_model}".encode())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _taking_the_place_of(corpus: Path) -> Iterator[Path]:
+    """A folder to write; when the block ends well it is `corpus`, else it is gone."""
+    fresh, old = corpus.with_name(".corpus.new"), corpus.with_name(".corpus.old")
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        yield fresh
+        shutil.rmtree(old, ignore_errors=True)
+        if corpus.exists():
+            corpus.rename(old)
+        fresh.rename(corpus)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_dataset(
+    folder: Path,
+    recipe: Recipe,
+    prompts: Prompts,
+    plan: Plan,
+    tts_model: str,
+    rows: Iterable[tuple[PairSlot, Row]],
+) -> None:
+    """Writes a dataset folder: shards, card and manifest; memory stays flat.
+
+    Args:
+        folder: where; nothing may be there.
+        recipe: what the card and the manifest say of how the corpus was made.
+        prompts: the prompts folder of the recipe.
+        plan: the corpus's slots.
+        tts_model: what spoke, as the card names it.
+        rows: each slot's row, in slot order.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
+    writers = {
+        (part, split): _SplitWriter(folder / "data" / part, split, recipe.shards.max_bytes)
+        for part in (*SUBSETS, TEXT)
+        for split in SPLITS
+    }
+    try:
+        for pair, row in rows:
+            writers[pair.query.subset, pair.query.split].add(row)
+            writers[TEXT, pair.query.split].add({name: row[name] for name in TEXT_ROWS.names})
+    finally:
+        for writer in writers.values():
+            writer.close()
+    facts = [
+        SplitFacts(part, split, writer.rows, writer.finish(), writer.seconds)
+        for (part, split), writer in writers.items()
+        if writer.rows
+    ]
+    write_card(folder, recipe, prompts, plan, tts_model, facts)
+    described = {path: count for fact in facts for path, count in fact.files.items()}
+    describe(folder, recipe, prompts, plan, described)
+
+
+def corpus_rows(
+    run: RunFolder,
+    recipe: Recipe,
+    prompts: Prompts,
+    plan: Plan,
+    store: Store,
+    tts_model: str,
+) -> Iterator[tuple[PairSlot, Row]]:
+    """The rows of the corpus in slot order, each with its slot; reads every table once."""
+    responses, clips = read_rows(run.responses), _clips(store, read_rows(run.clips))
+    for slot, query in zip(plan.queries(), read_rows(run.queries), strict=True):
+        spoken = _clip(next(clips), QUERY)
+        for pair in plan.pairs_of(slot):
+            response = next(responses)
+            answered = _clip(next(clips), RESPONSE)
+            said = Said(
+                query["topic"],
+                query["text"],
+                response["text"],
+                spoken,
+                answered,
+                query["attempt"],
+                response["attempt"],
+            )
+            yield pair, row_of(pair, said, recipe, prompts, plan, tts_model)
+
+
+def _clips(store: Store, clips: Iterable[Row]) -> Iterator[tuple[Row, bytes]]:
+    """Each clip with its file, in order, the next few being read meanwhile."""
+    ahead: deque[tuple[Row, Future[bytes]]] = deque()
+    with ThreadPoolExecutor(READ_AHEAD) as pool:
+        for clip in clips:
+            ahead.append((clip, pool.submit(store.clips.read, clip["digest"])))
+            if len(ahead) > READ_AHEAD:
+                first, file = ahead.popleft()
+                yield first, file.result()
+        for rest, file in ahead:
+            yield rest, file.result()
+
+
+def _clip(read: tuple[Row, bytes], role: str) -> Clip:
+    clip, flac = read
+    assert clip["role"] == role
+    return Clip(flac, clip["seconds"])
+
+
+def row_of(
+    pair: PairSlot, said: Said, recipe: Recipe, prompts: Prompts, plan: Plan, tts_model: str
+) -> Row:
+    """The row of a pair."""
+    slot, anchor = pair.query, plan.anchors[pair.anchor]
+    neutral = prompts.anchor_file.neutral_query
+    return {
+        "id": pair.id,
+        "subset": slot.subset,
+        "split": slot.split,
+        "query_id": slot.id,
+        "topic": said.topic,
+        "query_text": said.query,
+        "query_emotion": slot.emotion,
+        "response_text": said.response,
+        "response_emotion": pair.anchor,
+        "valence": anchor.valence,
+        "arousal": anchor.arousal,
+        "query_audio": _audio(said.query_clip, slot.id, QUERY),
+        "response_audio": _audio(said.response_clip, pair.id, RESPONSE),
+        "query_seconds": said.query_clip.seconds,
+        "response_seconds": said.response_clip.seconds,
+        "query_style": plan.anchors[slot.anchor].query_style if slot.anchor else neutral.style,
+        "response_style": anchor.response_style,
+        "llm_model": recipe.llm.model,
+        "tts_model": tts_model,
+        "query_voice": recipe.speech.query_voice,
+        "response_voice": recipe.speech.response_voice,
+        "query_attempt": said.query_attempt,
+        "response_attempt": said.response_attempt,
+    }
+
+
+def _audio(clip: Clip, slot_id: str, role: str) -> Row:
+    return {"bytes": clip.flac, "path": f"{slot_id}-{role}.flac"}
+
+
+class _SplitWriter:
+    """Writes one split of a subset, or of the light config, as shards of bounded size."""
+
+    def __init__(self, folder: Path, split: str, max_bytes: int) -> None:
+        self._folder = folder
+        self._schema = TEXT_ROWS if folder.name == TEXT else ROWS
+        self._split = split
+        self._max_bytes = max_bytes
+        self._group: list[Row] = []
+        self._group_bytes = 0
+        self._shard_bytes = 0
+        self._writer: pq.ParquetWriter | None = None
+        self._shards: dict[Path, int] = {}
+        self.rows = 0
+        self.seconds = 0.0
+
+    def add(self, row: Row) -> None:
+        # Texts weigh nothing beside audio; where there is none they are what is counted.
+        heavy = ("query_audio", "response_audio") if self._schema is ROWS else ()
+        size = sum(len(row[name]["bytes"]) for name in heavy) or sum(
+            len(row[name]) for name in ("query_text", "response_text")
+        )
+        if self._group and self._group_bytes + size > ROW_GROUP_BYTES:
+            self._flush()
+        if self._shard_bytes and self._shard_bytes + self._group_bytes + size > self._max_bytes:
+            self.close()
+        self._group.append(row)
+        self._group_bytes += size
+        self.rows += 1
+        self.seconds += row["query_seconds"] + row["response_seconds"]
+
+    def _flush(self) -> None:
+        if not self._group:
+            return
+        if self._writer is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            path = self._folder / f"{self._split}-{len(self._shards):05d}.parquet"
+            self._shards[path] = 0
+            self._writer = pq.ParquetWriter(
+                path,
+                self._schema,
+                compression=COMPRESSION if self._schema is ROWS else "zstd",
+                write_page_index=True,
+                use_content_defined_chunking=True,
+            )
+        self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
+        self._shards[next(reversed(self._shards))] += len(self._group)
+        self._shard_bytes += self._group_bytes
+        self._group, self._group_bytes = [], 0
+
+    def close(self) -> None:
+        """Ends the shard that is being written."""
+        self._flush()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self._shard_bytes = 0
+
+    def finish(self) -> dict[Path, int]:
+        """Gives the shards their final names, which tell how many there are; rows by shard."""
+        count = len(self._shards)
+        return {
+            path.rename(path.with_name(f"{path.stem}-of-{count:05d}.parquet")): rows
+            for path, rows in self._shards.items()
+        }

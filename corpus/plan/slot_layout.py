@@ -1,0 +1,124 @@
+"""The plan: every slot of the corpus with its id, split, topics and seeds, before any is filled.
+
+Everything here is a pure function of the recipe's seed and the slot's own name. So a slot keeps
+its split, topic and seed when the corpus grows, an anchor is added or the order changes.
+"""
+
+import hashlib
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+
+from corpus.errors import InvalidInput
+from corpus.plan.prompt_files import Prompts
+from schemas.prompts import Anchor
+from schemas.recipe import BLOCK, Recipe
+from schemas.slots import EMOTIONAL, NEUTRAL, PairSlot, QuerySlot, Split
+
+ATTEMPTS_PER_TOPIC = 4
+"""A slot keeps its topic for the first try and three retries (the published pipeline's number of
+retries of a bad output), then moves on to the next topic."""
+
+
+def derive(*parts: object) -> int:
+    """A 31-bit seed from names and numbers: SHA-256, so it is the same on every machine."""
+    text = "/".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") & 0x7FFFFFFF
+
+
+@lru_cache(maxsize=4096)
+def _shuffled(size: int, *parts: object) -> tuple[int, ...]:
+    order = list(range(size))
+    random.Random(derive(*parts)).shuffle(order)
+    return tuple(order)
+
+
+LAYOUT: Mapping[str, Split] = {"t": "train", "e": "eval"}
+"""Letters of a layout, in which a corpus made elsewhere tells its slots: one for each number of a
+cell, '-' where there is no such query."""
+
+
+class Plan:
+    """The slots of a recipe over a prompts folder.
+
+    Args:
+        recipe: says how many slots there are, and draws their splits, topics and seeds.
+        prompts: has the anchors and topics.
+        layout: of a corpus that was not made from a plan, its slots by cell.
+
+    Raises:
+        InvalidInput: the recipe names an anchor that the prompts folder does not have.
+    """
+
+    def __init__(
+        self, recipe: Recipe, prompts: Prompts, layout: Mapping[str, str] | None = None
+    ) -> None:
+        self._recipe = recipe
+        self.layout = layout
+        self._topics: Sequence[str] = prompts.topics
+        by_name = {anchor.name: anchor for anchor in prompts.anchors}
+        wanted = by_name if recipe.anchors == "all" else dict.fromkeys(recipe.anchors)
+        for name in wanted:
+            if name not in by_name:
+                raise InvalidInput(
+                    f"anchors: '{name}' is not an anchor of {prompts.folder / 'anchors.yaml'}; "
+                    f"it has {', '.join(by_name)}."
+                )
+        self.anchors: dict[str, Anchor] = {n: a for n, a in by_name.items() if n in wanted}
+
+    @property
+    def query_count(self) -> int:
+        """Number of query slots."""
+        return sum(1 for _ in self.queries())
+
+    @property
+    def pair_count(self) -> int:
+        """Number of pair slots, the rows of the corpus."""
+        return sum(1 for _ in self.pairs())
+
+    def queries(self) -> Iterator[QuerySlot]:
+        """Every query slot, in slot order: the emotional subset anchor by anchor, then neutral."""
+        for anchor in self.anchors:
+            count = self._recipe.emotional.pairs_per_anchor
+            yield from self._cell(f"{EMOTIONAL}-{anchor}", anchor, count)
+        yield from self._cell(NEUTRAL, None, self._recipe.neutral.queries)
+
+    def _cell(self, cell: str, anchor: str | None, count: int) -> Iterator[QuerySlot]:
+        subset = NEUTRAL if anchor is None else EMOTIONAL
+        splits: Iterator[Split | None] = (
+            (self._split(cell, number) for number in range(count))
+            if self.layout is None
+            else (LAYOUT.get(letter) for letter in self.layout.get(cell, ""))
+        )
+        for number, split in enumerate(splits):
+            if split:
+                yield QuerySlot(f"{cell}-{number:05d}", subset, anchor, number, split)
+
+    def pairs_of(self, query: QuerySlot) -> Iterator[PairSlot]:
+        """The pair slots that share a query: one in the emotional subset, else one per anchor."""
+        if query.anchor is not None:
+            yield PairSlot(query.id, query, query.anchor)
+            return
+        for anchor in self.anchors:
+            yield PairSlot(f"{query.id}-{anchor}", query, anchor)
+
+    def pairs(self) -> Iterator[PairSlot]:
+        """Every pair slot, in slot order; the rows of the corpus come in this order."""
+        for query in self.queries():
+            yield from self.pairs_of(query)
+
+    def topic(self, query: QuerySlot, attempt: int) -> str:
+        """The topic of an attempt: cycled evenly within a cell, in an order of the cell's own."""
+        place = query.number + attempt // ATTEMPTS_PER_TOPIC
+        block, index = divmod(place, len(self._topics))
+        order = _shuffled(len(self._topics), self._recipe.seed, "topics", query.cell, block)
+        return self._topics[order[index]]
+
+    def seed(self, stage: str, slot_id: str, attempt: int) -> int:
+        """The sampling seed of one attempt at one slot."""
+        return derive(self._recipe.seed, stage, slot_id, attempt)
+
+    def _split(self, cell: str, number: int) -> Split:
+        block, index = divmod(number, BLOCK)
+        order = _shuffled(BLOCK, self._recipe.seed, "split", cell, block)
+        return "eval" if index in order[: self._recipe.split.eval_per_block] else "train"

@@ -1,0 +1,395 @@
+"""The report of a corpus: every figure, gathered from the run's files, as plain data.
+
+`report.json` is this data; `report.html` (`corpus.report.page`) shows it. Both follow from the
+files alone: nothing is asked of a server, and the same run gives the same report.
+"""
+
+import io
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow.parquet as pq
+import soundfile
+
+from corpus.adapter import DONE
+from corpus.dataset.dataset_folder import DatasetFolder, dataset_root
+from corpus.errors import InvalidInput, SympatheiaError
+from corpus.run.progress import read_progress
+from corpus.run.run_folder import RunFolder
+from corpus.run.stage_tables import Row, read_rows
+from corpus.servers.chat_requests import ChatAnswer
+from corpus.sound.clip_audio import decode
+from corpus.sound.prosody import FEATURES, correlations
+from corpus.speech.speech_stage import QUERY, RESPONSE
+from corpus.store.digest_store import Store, write_whole
+from corpus.text.queries import NEAR_DUPLICATE
+from corpus.text.similar_responses import near_twins
+from schemas.slots import SPLITS, SUBSETS
+
+BINS = 30
+SIMILARITY_BINS = 40
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One pair to listen to; the sounds are MP3, which every browser plays."""
+
+    row: Row
+    query: bytes
+    response: bytes
+
+
+def write_report(folder: Path, output: Path | None) -> Path:
+    """Writes `report.json` and `report.html` of a run, or of any dataset folder.
+
+    Args:
+        folder: a run folder, or a dataset folder.
+        output: where the two files go; the run folder itself if None.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InvalidInput: there is no dataset in the folder, or it is a bare dataset folder and no
+            output is given.
+        SympatheiaError: a file of the run is damaged.
+    """
+    from corpus.report.page import render  # the charts' library, which the figures do not need
+
+    run = RunFolder(folder)
+    dataset = DatasetFolder(dataset_root(folder))
+    dataset.require_files()
+    if output is None and dataset.root == folder:
+        raise InvalidInput(
+            f"{folder} is a dataset folder, whose files are all in its manifest, so a report does "
+            "not belong into it. Name another place with --output."
+        )
+    facts = gather(dataset, run)
+    target = output or folder
+    page = target / "report.html"
+    write_whole(target / "report.json", orjson.dumps(facts, option=orjson.OPT_INDENT_2) + b"\n")
+    write_whole(page, render(facts, list(samples(dataset))).encode())
+    return page
+
+
+def gather(dataset: DatasetFolder, run: RunFolder) -> Facts:
+    """Every figure of the report.
+
+    What only a run's own folder knows (refusals, similarities, sound, cost) is None where the
+    dataset was found without it.
+    """
+    pairs = list(dataset.pairs.values())
+    if not pairs:
+        raise InvalidInput(
+            f"{dataset.root} has no rows of its plan; 'sympatheia check {dataset.root}' shows what "
+            "is wrong with it."
+        )
+    threshold = dataset.manifest.dedup.threshold
+    facts = {
+        "name": dataset.manifest.name,
+        "seed": dataset.manifest.seed,
+        "prompts_digest": dataset.manifest.prompts_digest,
+        "llm_model": pairs[0]["llm_model"],
+        "tts_model": pairs[0]["tts_model"],
+        "pairs": {
+            subset: {
+                split: sum((row["subset"], row["split"]) == (subset, split) for row in pairs)
+                for split in SPLITS
+            }
+            for subset in SUBSETS
+        },
+        "anchors": _anchors(dataset, pairs),
+        **_lengths(pairs),
+        "duplicates": None,
+        "near_twins": None,
+        "refusals": None,
+        "sound": None,
+        "cost": None,
+        "training": _training(run.root / "adapter" / DONE),
+    }
+    if run.queries.is_file():
+        if not run.rejects.is_file():
+            raise SympatheiaError(
+                f"{run.rejects} is missing; building {run.root} again makes it anew from the store."
+            )
+        rejects = list(read_rows(run.rejects))
+        facts |= {
+            "duplicates": _duplicates(run, rejects, threshold),
+            "near_twins": _twins(run, threshold),
+            "refusals": _refusals(dataset, rejects),
+            "sound": _sound(dataset, run),
+            "cost": _cost(run, facts),
+        }
+    return facts
+
+
+def _anchors(dataset: DatasetFolder, pairs: list[Row]) -> list[Facts]:
+    counts = Counter((row["response_emotion"], row["subset"]) for row in pairs)
+    return [
+        {
+            "name": name,
+            "valence": anchor.valence,
+            "arousal": anchor.arousal,
+            "query_style": anchor.query_style,
+            "response_style": anchor.response_style,
+            **{subset: counts[name, subset] for subset in SUBSETS},
+        }
+        for name, anchor in dataset.plan.anchors.items()
+    ]
+
+
+def _lengths(pairs: list[Row]) -> Facts:
+    """Hours, and how long queries and responses are; a shared query counts once."""
+    spoken = {QUERY: list({row["query_id"]: row for row in pairs}.values()), RESPONSE: pairs}
+    seconds = {role: _by_subset(rows, f"{role}_seconds", float) for role, rows in spoken.items()}
+    words = {role: _by_subset(rows, f"{role}_text", _words) for role, rows in spoken.items()}
+    return {
+        "queries": len(spoken[QUERY]),
+        "hours": {
+            role: round(sum(map(sum, by_subset.values())) / 3600, 3)
+            for role, by_subset in seconds.items()
+        },
+        "seconds": {role: histogram(values) for role, values in seconds.items()},
+        "words": {role: histogram(values) for role, values in words.items()},
+    }
+
+
+def _words(text: str) -> float:
+    return len(text.split())
+
+
+def _by_subset(
+    rows: Iterable[Row], column: str, measure: Callable[[Any], float]
+) -> dict[str, list[float]]:
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        found[row["subset"]].append(measure(row[column]))
+    return dict(found)
+
+
+def histogram(
+    series: Mapping[str, list[float]], bounds: tuple[float, float] | None = None, bins: int = BINS
+) -> Facts:
+    """Counts of several series over the same bins, with each one's median and 95th percentile.
+
+    Args:
+        series: values by name.
+        bounds: of the bins; those of the values if None.
+        bins: how many.
+    """
+    everything = [value for values in series.values() for value in values]
+    if not everything:
+        return {"edges": [], "counts": {}, "median": {}, "p95": {}}
+    low, high = bounds or (min(everything), max(everything))
+    edges = np.linspace(low, high if high > low else low + 1.0, bins + 1)
+    filled = {name: values for name, values in series.items() if len(values)}
+    return {
+        "edges": np.round(edges, 4).tolist(),
+        "counts": {
+            name: np.histogram(values, edges)[0].tolist() for name, values in filled.items()
+        },
+        "median": {name: round(float(np.median(v)), 3) for name, v in filled.items()},
+        "p95": {name: round(float(np.percentile(v, 95)), 3) for name, v in filled.items()},
+    }
+
+
+def _duplicates(run: RunFolder, rejects: list[Row], threshold: float) -> Facts:
+    """How near each query came to one accepted before it."""
+    accepted = [row["similarity"] for row in read_rows(run.queries)]
+    refused = [row["similarity"] for row in rejects if row["reason"] == NEAR_DUPLICATE]
+    series = {
+        "accepted": [value for value in accepted if value is not None],
+        "refused": [value for value in refused if value is not None],
+    }
+    return {"threshold": threshold, **histogram(series, (0.0, 1.0), SIMILARITY_BINS)}
+
+
+def _twins(run: RunFolder, threshold: float) -> Facts | None:
+    found = near_twins(run, threshold)
+    if found is None:
+        return None
+    values = [row["similarity"] for row in read_rows(run.similarities)]
+    return {**found, **histogram({"responses": values}, (0.0, 1.0), SIMILARITY_BINS)}
+
+
+def _refusals(dataset: DatasetFolder, rejects: list[Row]) -> Facts:
+    """Refused candidates by stage, rule and cell, and the share that was kept."""
+    cells: dict[str, dict[str, str]] = {
+        "queries": {slot.id: slot.cell for slot in dataset.plan.queries()},
+        "responses": {pair.id: pair.cell for pair in dataset.plan.pairs()},
+    }
+    cells["speech"] = {
+        f"{name}-{role}": cell
+        for role, stage in ((QUERY, "queries"), (RESPONSE, "responses"))
+        for name, cell in cells[stage].items()
+    }
+    rules: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    by_cell: defaultdict[str, defaultdict[str, Counter[str]]] = defaultdict(
+        lambda: defaultdict(Counter)
+    )
+    for row in rejects:
+        cell = cells[row["stage"]].get(row["slot"], "no longer planned")
+        rules[row["stage"]][row["reason"]] += 1
+        by_cell[row["stage"]][cell][row["reason"]] += 1
+    acceptance = {}
+    for stage in ("queries", "responses"):
+        kept = Counter(cells[stage].values())
+        acceptance[stage] = {
+            cell: round(count / (count + by_cell[stage][cell].total()), 4)
+            for cell, count in kept.items()
+        }
+    return {
+        "rules": {stage: dict(found.most_common()) for stage, found in rules.items()},
+        "cells": {
+            stage: {cell: dict(found) for cell, found in cell_rules.items() if found}
+            for stage, cell_rules in by_cell.items()
+        },
+        "acceptance": acceptance,
+    }
+
+
+def _sound(dataset: DatasetFolder, run: RunFolder) -> Facts | None:
+    """The prosody of the clips against their anchors, and what listening found; None unmeasured."""
+    if not run.sound.is_file():
+        return None
+    everything = list(read_rows(run.sound))
+    clips: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in everything:
+        if any(row[name] is not None for name in FEATURES):
+            clips[row["role"]].append(row)
+    emotion = {pair.id: pair.anchor for pair in dataset.plan.pairs()}
+    # A query is spoken in the emotion of its anchor; one that is neutral, neutrally.
+    emotion |= {slot.id: slot.emotion for slot in dataset.plan.queries()}
+    return {
+        "clips": {role: len(rows) for role, rows in clips.items()},
+        "spearman": {
+            role: correlations(rows, [(row["valence"], row["arousal"]) for row in rows])
+            for role, rows in clips.items()
+        },
+        "by_anchor": {
+            role: _quartiles((emotion.get(row["id"], ""), row) for row in rows)
+            for role, rows in clips.items()
+        },
+        "word_error_rate": _summary([row["word_error_rate"] for row in everything]),
+        "dnsmos": _summary([row["dnsmos"] for row in everything]),
+    }
+
+
+def _quartiles(clips: Iterable[tuple[str, Row]]) -> dict[str, dict[str, list[float]]]:
+    values: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for anchor, row in clips:
+        for name in FEATURES:
+            if row[name] is not None:
+                values[anchor][name].append(row[name])
+    return {
+        anchor: {
+            name: [round(float(q), 4) for q in np.percentile(found, (25, 50, 75))]
+            for name, found in features.items()
+        }
+        for anchor, features in values.items()
+    }
+
+
+def _summary(measured: list[float | None]) -> Facts | None:
+    values = [value for value in measured if value is not None]
+    if not values:
+        return None
+    return {
+        "clips": len(values),
+        "mean": round(float(np.mean(values)), 4),
+        "median": round(float(np.median(values)), 4),
+        "p95": round(float(np.percentile(values, 95)), 4),
+    }
+
+
+def _cost(run: RunFolder, facts: Facts) -> Facts:
+    """What the corpus took: answers and tokens paid for, tokens of what was kept, GPU-hours."""
+    asked = Counter[str]()
+    tokens: dict[str, list[float]] = {QUERY: [], RESPONSE: []}
+    # What other runs paid for and this one used was fetched into its folder: no URL is needed.
+    with Store(run.store) as store:
+        for record in store.completions.values():
+            answer = ChatAnswer.from_dict(record)
+            asked["answers"] += 1
+            asked["prompt_tokens"] += answer.prompt_tokens
+            asked["completion_tokens"] += answer.completion_tokens
+        for role, table in ((QUERY, run.queries), (RESPONSE, run.responses)):
+            for row in read_rows(table):
+                kept = store.completions.get(row["digest"])
+                if kept is not None:
+                    tokens[role].append(ChatAnswer.from_dict(kept).completion_tokens)
+    servers = read_progress(run.progress)["servers"]
+    return {
+        **asked,
+        "answers_per_pair": round(asked["answers"] / sum(map(_total, facts["pairs"].values())), 3),
+        "tokens": {role: histogram({"kept": values}) for role, values in tokens.items()},
+        "gpu_hours": {section: group["gpu_hours"] for section, group in servers.items()},
+        "gpu_cost": {section: group.get("cost") for section, group in servers.items()},
+    }
+
+
+def _training(path: Path) -> Facts | None:
+    """The losses of the adapter that was trained on the corpus; None if none was."""
+    if not path.is_file():
+        return None
+    trained = orjson.loads(path.read_bytes())["trained"]
+    return {
+        "losses": trained["losses"],
+        "best_step": trained["best_step"],
+        **{
+            name: [[entry["step"], entry[name]] for entry in trained["history"] if name in entry]
+            for name in ("loss", "eval_loss")
+        },
+    }
+
+
+def _total(counts: Mapping[str, int]) -> int:
+    return sum(counts.values())
+
+
+def samples(dataset: DatasetFolder) -> Iterator[Sample]:
+    """One pair of each anchor and subset, drawn by the corpus's seed, in the anchors' order."""
+    chosen: dict[str, int] = {}
+    for name in dataset.plan.anchors:
+        for subset in SUBSETS:
+            ids = [
+                row_id
+                for row_id, row in dataset.pairs.items()
+                if (row["response_emotion"], row["subset"]) == (name, subset)
+            ]
+            if ids:
+                draw = Random(f"{dataset.manifest.seed} {subset} {name}")
+                chosen[draw.choice(ids)] = len(chosen)
+    found = {row["id"]: row for path in dataset.readable for row in _rows_with_audio(path, chosen)}
+    for row_id in sorted(found, key=chosen.__getitem__):
+        row = found[row_id]
+        yield Sample(
+            row, _mp3(row[f"{QUERY}_audio"]["bytes"]), _mp3(row[f"{RESPONSE}_audio"]["bytes"])
+        )
+
+
+def _rows_with_audio(path: Path, ids: Mapping[str, int]) -> Iterator[Row]:
+    """The rows of a file that are among the ids; only their row groups are read."""
+    if path.parent.name not in SUBSETS:
+        return
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            names = file.read_row_group(group, columns=["id"]).column("id").to_pylist()
+            places = [place for place, name in enumerate(names) if name in ids]
+            if places:
+                yield from file.read_row_group(group).take(places).to_pylist()
+
+
+def _mp3(clip: bytes) -> bytes:
+    samples, rate = decode(clip)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, format="MP3")
+    return buffer.getvalue()

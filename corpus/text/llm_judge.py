@@ -1,0 +1,73 @@
+"""The judge: a language model that grades each pair; what it grades too low is refused.
+
+Off unless the recipe names a model in `llm.judge`. It grades what the text rules let through. Its
+request holds the pair's own words, so its answer is in the store under them, and a run that is
+continued does not ask again.
+"""
+
+from dataclasses import replace
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from corpus.plan.prompt_files import Prompts
+from corpus.plan.slot_layout import Plan
+from corpus.servers.chat_requests import ChatAnswer, ChatRequest
+from schemas.recipe import Judge
+from schemas.slots import PairSlot
+
+TRIES = 3
+"""How often a judge that answers in another form is asked; after that the pair is refused."""
+UNREADABLE = "judge_unreadable"
+
+Grade = Annotated[int, Field(ge=1, le=5)]
+
+
+class Grades(BaseModel):
+    """A judge's answer: from 1, the worst, to 5 for each quality."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    empathy: Grade
+    answer: Grade
+    speakability: Grade
+
+    def problem(self, threshold: int) -> str | None:
+        """The first quality graded below the threshold, as the name of a rule; None if none is."""
+        return next(
+            (f"judge_{name}" for name, grade in self.model_dump().items() if grade < threshold),
+            None,
+        )
+
+
+_FORM = {
+    "type": "json_schema",
+    "json_schema": {"name": "grades", "strict": True, "schema": Grades.model_json_schema()},
+}
+"""Makes servers that can (vLLM, llama.cpp, OpenAI) answer in this form and no other."""
+
+
+def judge_request(
+    judge: Judge,
+    prompts: Prompts,
+    plan: Plan,
+    slot: PairSlot,
+    query: str,
+    response: str,
+    tried: int,
+) -> ChatRequest:
+    """The request that has a pair graded, for the (`tried` + 1)-th time."""
+    messages = prompts.judge(
+        plan.anchors[slot.anchor], query, response, in_words=slot.query.anchor is not None
+    )
+    request = ChatRequest.sampled(judge.model, messages, judge, plan.seed("judge", slot.id, tried))
+    return replace(request, extra={"response_format": _FORM, **request.extra})
+
+
+def read_grades(answer: ChatAnswer) -> Grades | None:
+    """The grades in an answer, with or without a code fence around them; None if there are none."""
+    start, end = answer.text.find("{"), answer.text.rfind("}")
+    try:
+        return Grades.model_validate_json(answer.text[start : end + 1], strict=True)
+    except ValidationError:
+        return None

@@ -1,0 +1,167 @@
+"""Queries: how one is asked for, and which of those that come back are kept.
+
+A query is kept or rejected in one total order, whatever order the answers arrive in: by attempt
+first, then by slot. All first attempts are judged in slot order; then all second attempts of the
+slots that are still open, again in slot order; and so on. An answer is judged as soon as every
+answer before it in this order has been. So the outcome depends on the answers alone, never on
+their timing, and a query that is accepted is final at once: its responses need not wait for the
+slots behind it, nor its refills for anything but the attempts before them.
+
+What was decided is on file in that order (`decisions.jsonl`). A run that is killed goes on where
+the file ends. In a run that grows, the accepted queries on file stand, in their places, and new
+slots are judged against them; a query leaves only when the request that made it is no longer in
+the plan.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpus.errors import SympatheiaError
+from corpus.plan.prompt_files import Prompts
+from corpus.plan.slot_layout import Plan
+from corpus.servers.chat_requests import ChatAnswer, ChatRequest, problem
+from corpus.store.digest_store import Log, Store
+from corpus.text import text_rules
+from corpus.voices.builtin_synthesis import text_problem
+from schemas.recipe import Llm
+from schemas.slots import QuerySlot
+
+ACCEPTED = "accepted"
+NEAR_DUPLICATE = "near_duplicate"
+LEFT = "left"
+"""Verdicts on file beside the names of the text rules. A slot has 'left' when its accepted query
+is no longer in the plan; should its request come back one day, it is judged anew."""
+
+
+def query_request(
+    llm: Llm, prompts: Prompts, plan: Plan, slot: QuerySlot, attempt: int
+) -> ChatRequest:
+    """The request that makes one attempt at one query."""
+    topic = plan.topic(slot, attempt)
+    if slot.anchor is None:
+        messages = prompts.neutral_query(topic)
+    else:
+        messages = prompts.emotional_query(plan.anchors[slot.anchor], topic)
+    return ChatRequest.sampled(
+        llm.model, messages, llm.queries, plan.seed("query", slot.id, attempt)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided about one attempt; `reason` is None when it was accepted."""
+
+    slot: str
+    attempt: int
+    digest: str
+    reason: str | None = None
+    nearest: str | None = None
+    similarity: float | None = None
+
+
+class Decisions:
+    """The decisions of a run, on file, in the order in which they were taken."""
+
+    def __init__(self, path: Path) -> None:
+        self._log = Log(path)
+        self._by_slot: defaultdict[str, list[Decision]] = defaultdict(list)
+        for entry in self._log.entries:
+            if entry["verdict"] == LEFT:
+                del self._by_slot[entry["slot"]]
+            else:
+                self._remember(_decision(entry))
+        self._log.entries.clear()
+
+    def _remember(self, decision: Decision) -> None:
+        self._by_slot[decision.slot].append(decision)
+
+    def of(self, slot: str) -> list[Decision]:
+        """The decisions about a slot, by attempt; only the last can be an acceptance."""
+        return self._by_slot.get(slot, [])
+
+    def add(self, decisions: list[Decision]) -> None:
+        """Puts decisions on file, in order.
+
+        Raises:
+            OSError: the disk is full or fails; none of them is kept.
+        """
+        self._log.append([_entry(decision) for decision in decisions])
+        for decision in decisions:
+            self._remember(decision)
+
+    def settle(
+        self, slots: Iterable[QuerySlot], digest_of: Callable[[QuerySlot, int], str]
+    ) -> None:
+        """Lets go of every decision about a request that is no longer in the plan.
+
+        Args:
+            slots: all slots of the plan.
+            digest_of: the digest of the request that the plan has for an attempt at a slot.
+        """
+        planned: set[str] = set()
+        gone: list[str] = []
+        for slot in slots:
+            planned.add(slot.id)
+            if any(d.digest != digest_of(slot, d.attempt) for d in self.of(slot.id)):
+                gone.append(slot.id)
+        gone += [slot_id for slot_id in self._by_slot if slot_id not in planned]
+        self._log.append([{"slot": slot_id, "verdict": LEFT} for slot_id in gone])
+        for slot_id in gone:
+            del self._by_slot[slot_id]
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._log.close()
+
+
+def _entry(decision: Decision) -> dict[str, object]:
+    return {
+        "slot": decision.slot,
+        "attempt": decision.attempt,
+        "digest": decision.digest,
+        "verdict": decision.reason or ACCEPTED,
+        "nearest": decision.nearest,
+        "similarity": decision.similarity,
+    }
+
+
+def _decision(entry: dict[str, object]) -> Decision:
+    verdict = entry.pop("verdict")
+    return Decision(reason=None if verdict == ACCEPTED else str(verdict), **entry)  # type: ignore[arg-type]
+
+
+def query_verdict(
+    prompts: Prompts, plan: Plan, slot: QuerySlot, answer: ChatAnswer
+) -> tuple[str, str | None]:
+    """The query as a voice would read it, and the text rule it breaks, if any."""
+    text = text_rules.clean(answer.text)
+    return text, problem(answer) or query_problem(prompts, plan, slot, text)
+
+
+def query_problem(prompts: Prompts, plan: Plan, slot: QuerySlot, text: str) -> str | None:
+    """The text rule that a cleaned query breaks, if any."""
+    asked_by = plan.anchors[slot.anchor] if slot.anchor else prompts.anchor_file.neutral_query
+    reason = text_rules.query_problem(
+        text,
+        rules=prompts.rules,
+        neutral=slot.anchor is None,
+        shown=[example.query for example in asked_by.examples],
+    )
+    return reason or (text_rules.UNSPEAKABLE if text_problem(text) else None)
+
+
+def accepted_text(store: Store, digest: str) -> str:
+    """The text that was accepted under a digest, as a voice would read it.
+
+    Raises:
+        SympatheiaError: the store lost the answer, though a decision was taken on it.
+    """
+    record = store.completions.get(digest)
+    if record is None:
+        raise SympatheiaError(
+            f"The store has lost the answer {digest}, which the run's decisions rest on. Put its "
+            "segment file back into store/completions, or start a new run folder."
+        )
+    return text_rules.clean(ChatAnswer.from_dict(record).text)

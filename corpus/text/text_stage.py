@@ -1,0 +1,162 @@
+"""The text stage: from a plan to the tables of queries and responses, and the texts refused."""
+
+import asyncio
+from collections.abc import Iterator
+
+from corpus.embedding.embedding_process import EmbeddingProcess
+from corpus.plan.prompt_files import Prompts
+from corpus.plan.slot_layout import Plan
+from corpus.run.progress import Progress
+from corpus.run.run_folder import RunFolder
+from corpus.run.stage_tables import Row, read_rows, replace_rejects, write_table
+from corpus.run.up_to_date import Stamp, code_digest
+from corpus.servers.endpoint_pool import Open
+from corpus.store.digest_store import Store
+from corpus.text.queries import Decision, Decisions, accepted_text
+from corpus.text.similar_responses import compare_responses
+from corpus.text.slot_filling import Writing, Written
+from schemas.recipe import SERVING, Recipe
+from schemas.slots import QuerySlot
+from schemas.tables import QUERIES, RESPONSES
+
+QUERY_STAGE, RESPONSE_STAGE = "queries", "responses"
+
+
+async def write_texts(
+    run: RunFolder,
+    recipe: Recipe,
+    prompts: Prompts,
+    store: Store,
+    pool: Open,
+    embedder: EmbeddingProcess,
+    progress: Progress,
+    *,
+    with_responses: bool,
+) -> None:
+    """Writes every query, and every response if asked to, and puts them on file in slot order.
+
+    Nothing is done, nor judged again, where every table is as it was when all was written from the
+    same recipe and prompts by the same code.
+
+    Raises:
+        SympatheiaError: slots ran out of attempts, or the servers failed for too long. The rejects
+            so far are on file then, and nothing that was answered is lost.
+    """
+    plan = Plan(recipe, prompts)
+    stages = (QUERY_STAGE, RESPONSE_STAGE) if with_responses else (QUERY_STAGE,)
+    stamp, made_from = Stamp(run.root / "tables" / "texts.json", run.root), _inputs(recipe, prompts)
+    if run.rejects.is_file() and stamp.holds(made_from):
+        _count(run, plan, progress, stages)
+        return
+    stamp.drop()
+    decisions = Decisions(run.decisions)
+    try:
+        writing = Writing(
+            recipe,
+            prompts,
+            plan,
+            store,
+            decisions,
+            pool,
+            embedder,
+            with_responses=with_responses,
+            progress=progress,
+        )
+        try:
+            written = await writing.run()
+        finally:
+            rows = _reject_rows(plan, decisions, store, writing.written)
+            replace_rejects(run.rejects, stages, rows)
+            # With it go the vectors of all queries, which nothing below needs.
+            del writing
+        write_table(run.queries, QUERIES, _query_rows(plan, decisions, store))
+        if with_responses:
+            write_table(run.responses, RESPONSES, _response_rows(plan, written, store))
+            await asyncio.to_thread(compare_responses, run, store, embedder)
+    finally:
+        decisions.close()
+    if with_responses:
+        # The rejects are not among them: other stages write theirs into the same table.
+        tables = (run.decisions, run.queries, run.responses, run.similarities)
+        stamp.put(made_from, tables)
+
+
+def _inputs(recipe: Recipe, prompts: Prompts) -> str:
+    """What the texts follow from, beside the answers."""
+    shaping = recipe.model_dump_json(
+        include={"seed", "anchors", "emotional", "neutral", "split", "llm", "dedup"},
+        exclude={"llm": SERVING},
+    )
+    return f"{shaping} {prompts.digest} {code_digest()}"
+
+
+def _count(run: RunFolder, plan: Plan, progress: Progress, stages: tuple[str, ...]) -> None:
+    """Shows the stages as they were left: every slot full, and what was refused on the way."""
+    cells = {
+        QUERY_STAGE: {slot.id: slot.cell for slot in plan.queries()},
+        RESPONSE_STAGE: {pair.id: pair.cell for pair in plan.pairs()},
+    }
+    for stage in stages:
+        for cell in cells[stage].values():
+            progress.filled(stage, cell)
+    for row in read_rows(run.rejects):
+        if row["stage"] in stages:
+            progress.refused(row["stage"], cells[row["stage"]][row["slot"]], row["reason"])
+
+
+def _query_rows(plan: Plan, decisions: Decisions, store: Store) -> Iterator[Row]:
+    for slot in plan.queries():
+        decision = decisions.of(slot.id)[-1]
+        yield {
+            "query_id": slot.id,
+            "subset": slot.subset,
+            "split": slot.split,
+            "emotion": slot.emotion,
+            "topic": plan.topic(slot, decision.attempt),
+            "attempt": decision.attempt,
+            "digest": decision.digest,
+            "text": accepted_text(store, decision.digest),
+            "nearest_id": decision.nearest,
+            "similarity": decision.similarity,
+        }
+
+
+def _response_rows(plan: Plan, written: Written, store: Store) -> Iterator[Row]:
+    for pair in plan.pairs():
+        kept = written.responses[pair.id]
+        yield {
+            "id": pair.id,
+            "query_id": pair.query.id,
+            "emotion": pair.anchor,
+            "attempt": kept.attempt,
+            "digest": kept.digest,
+            "text": accepted_text(store, kept.digest),
+            **(kept.grades.model_dump() if kept.grades else {}),
+        }
+
+
+def _reject_rows(plan: Plan, decisions: Decisions, store: Store, written: Written) -> Iterator[Row]:
+    def row(stage: str, decision: Decision) -> Row:
+        return {
+            "stage": stage,
+            "slot": decision.slot,
+            "attempt": decision.attempt,
+            "text": accepted_text(store, decision.digest),
+            "reason": decision.reason,
+            "nearest_id": decision.nearest,
+            "nearest_text": nearest_text(decision),
+            "similarity": decision.similarity,
+        }
+
+    def nearest_text(decision: Decision) -> str | None:
+        history = decisions.of(decision.nearest) if decision.nearest else []
+        return accepted_text(store, history[-1].digest) if history else None
+
+    def queries(slot: QuerySlot) -> Iterator[Row]:
+        return (row(QUERY_STAGE, d) for d in decisions.of(slot.id) if d.reason)
+
+    for slot in plan.queries():
+        yield from queries(slot)
+    refused = written.refused_responses
+    for pair in plan.pairs():
+        yield from (row(RESPONSE_STAGE, decision) for decision in refused.get(pair.id, ()))

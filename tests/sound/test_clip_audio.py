@@ -1,0 +1,239 @@
+"""Clip rules on real speech, whole and damaged in every way a speech server has."""
+
+import dataclasses
+import io
+import json
+import time
+
+import numpy as np
+import pyloudnorm
+import pytest
+import soundfile
+
+from corpus.sound.clip_audio import (
+    HIGHEST_PEAK,
+    MARGIN_SECONDS,
+    SAMPLE_RATE,
+    ClipMeasures,
+    Undecodable,
+    clip_problem,
+    decode,
+    encode_flac,
+    encode_wav,
+    finish,
+    measure,
+)
+from corpus.voices.builtin_synthesis import SPEAKERS, Voice
+
+TEXT = "Why does my bread always turn out so heavy and flat?"
+WORDS = len(TEXT.split())
+HOPELESS = {"undecodable", "wrong_rate", "not_mono", "not_finite", "empty", "silent", "clipped"}
+HOPELESS |= {"noise"}
+
+
+@pytest.fixture(scope="module")
+def speech():
+    return Voice().speak(TEXT, speaker=next(iter(SPEAKERS)), valence=0.0, arousal=0.0, seed=0)
+
+
+def problem(data, words=WORDS):
+    return clip_problem(measure(data), words)
+
+
+def written(samples, rate=SAMPLE_RATE, **options):
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, **{"format": "WAV", **options})
+    return file.getvalue()
+
+
+def test_good_speech_passes_in_either_container(speech):
+    assert problem(encode_flac(speech)) is None
+    assert problem(encode_wav(speech)) is None
+
+
+def test_flac_is_24_khz_mono_16_bit_and_the_same_every_time(speech):
+    data = encode_flac(speech)
+    info = soundfile.info(io.BytesIO(data))
+    assert (info.format, info.samplerate, info.channels, info.subtype) == (
+        "FLAC",
+        24_000,
+        1,
+        "PCM_16",
+    )
+    assert encode_flac(speech) == data
+
+
+def test_what_is_encoded_is_decoded(speech):
+    samples, rate = decode(encode_flac(speech))
+    assert (samples.shape, rate) == ((len(speech), 1), SAMPLE_RATE)
+    assert np.abs(samples[:, 0] - speech).max() < 1e-4
+    again = encode_flac(samples[:, 0])
+    assert np.array_equal(decode(again)[0], samples)
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [np.array([0.0, np.nan]), np.array([0.0, 1.5]), np.zeros((10, 2))],
+    ids=["not finite", "too loud", "stereo"],
+)
+def test_only_mono_finite_samples_are_encoded(samples):
+    with pytest.raises(ValueError, match="mono, finite"):
+        encode_flac(samples.astype(np.float32))
+
+
+def test_measures_of_known_sound():
+    tone = 0.5 * np.sin(2 * np.pi * 200 * np.arange(SAMPLE_RATE) / SAMPLE_RATE)
+    quiet = np.zeros(SAMPLE_RATE)
+    sound = np.concatenate([quiet[:12_000], tone, quiet, tone, quiet[:6_000]])
+    measures = measure(encode_flac(sound.astype(np.float32)))
+    assert measures.seconds == pytest.approx(3.75)
+    assert measures.peak == pytest.approx(0.5, abs=1e-3)
+    assert measures.level == pytest.approx(-9.03, abs=0.05)
+    assert measures.leading_silence == pytest.approx(0.5, abs=0.011)
+    assert measures.longest_gap == pytest.approx(1.0, abs=0.011)
+    assert measures.trailing_silence == pytest.approx(0.25, abs=0.011)
+    assert measures.silence_share == pytest.approx(1 / 3, abs=0.01)
+    assert measures.finite
+    assert measures.clipped_share == 0.0
+
+
+def test_measures_survive_json(speech):
+    stereo_nan = np.full((SAMPLE_RATE, 2), np.nan, dtype=np.float32)
+    for data in (encode_flac(speech), b"<html>", written(stereo_nan, subtype="FLOAT")):
+        measures = measure(data)
+        text = json.dumps(dataclasses.asdict(measures), allow_nan=False)
+        assert ClipMeasures(**json.loads(text)) == measures
+
+
+def damaged(speech):
+    """(rule, bytes) for every way a clip goes bad."""
+    rng = np.random.default_rng(0)
+    noise = (0.1 * rng.standard_normal(3 * SAMPLE_RATE)).clip(-1, 1).astype(np.float32)
+    hum = 0.2 * np.sin(2 * np.pi * 120 * np.arange(3 * SAMPLE_RATE) / SAMPLE_RATE)
+    with_nan = speech.copy()
+    with_nan[5000] = np.nan
+    half = len(speech) // 2
+    flac, wav = encode_flac(speech), encode_wav(speech)
+    hole = np.zeros(45_000, np.float32)
+    pieces = [p for part in np.array_split(speech, 4) for p in (part, hole)][:-1]
+    loud = np.flatnonzero(np.abs(speech) > 0.5 * np.abs(speech).max())
+    return {
+        "an HTML error page": ("undecodable", b"<html><body>502 Bad Gateway</body></html>"),
+        "JSON": ("undecodable", b'{"error": "overloaded"}'),
+        "no bytes": ("undecodable", b""),
+        "half a FLAC": ("undecodable", flac[: len(flac) // 2]),
+        "half a WAV": ("undecodable", wav[: len(wav) // 2]),
+        "another rate": ("wrong_rate", written(speech, 22_050)),
+        "stereo": ("not_mono", written(np.stack([speech, speech], axis=1))),
+        "not finite": ("not_finite", written(with_nan, subtype="FLOAT")),
+        "no samples": ("empty", encode_wav(speech[:0])),
+        "a click": ("empty", encode_flac(speech[half : half + 500])),
+        "silence": ("silent", encode_flac(np.zeros(3 * SAMPLE_RATE, np.float32))),
+        "a whisper of noise": ("silent", encode_flac(noise * 0.01)),
+        "overdriven": ("clipped", encode_flac((speech * 6).clip(-1, 1))),
+        "noise": ("noise", encode_flac(noise)),
+        "hum": ("noise", encode_flac(hum.astype(np.float32))),
+        "40 s of babble": ("too_slow", encode_flac(np.resize(speech, 40 * SAMPLE_RATE))),
+        "a hole": (
+            "long_gap",
+            encode_flac(
+                np.concatenate([speech[:half], np.zeros(54_000, np.float32), speech[half:]])
+            ),
+        ),
+        "mostly silent": ("mostly_silent", encode_flac(np.concatenate(pieces))),
+        "the first fifth": ("too_fast", encode_flac(np.pad(speech[: len(speech) // 5], (0, 500)))),
+        "cut in a vowel": ("cut_off", encode_flac(speech[: loud[-1]])),
+    }
+
+
+def test_every_damage_is_refused_by_its_rule(speech):
+    cases = damaged(speech)
+    found = {what: problem(data) for what, (_, data) in cases.items()}
+    assert found == {what: rule for what, (rule, _) in cases.items()}
+
+
+def test_a_streamed_wav_of_unknown_length_is_whole(speech):
+    wav = bytearray(encode_wav(speech))
+    wav[4:8] = wav[40:44] = b"\xff\xff\xff\xff"
+    assert problem(bytes(wav)) is None
+
+
+def loudness_of(data):
+    samples, rate = decode(data)
+    return pyloudnorm.Meter(rate).integrated_loudness(samples[:, 0].astype(np.float64))
+
+
+def test_silent_ends_are_cut_to_the_margin_and_nothing_else_is(speech):
+    plain, _ = finish(encode_flac(speech), -23.0)
+    late, measures = finish(encode_flac(np.pad(speech, (54_000, 30_000))), -23.0)
+    assert clip_problem(measures, WORDS) is None
+    assert measures.leading_silence == pytest.approx(54_000 / SAMPLE_RATE + 0.1, abs=0.05)
+    found = measure(late)
+    assert found.leading_silence == pytest.approx(MARGIN_SECONDS, abs=0.011)
+    assert found.trailing_silence == pytest.approx(MARGIN_SECONDS, abs=0.011)
+    assert found.seconds == pytest.approx(measures.finished_seconds, abs=1e-4)
+    assert found.speech_seconds == pytest.approx(measure(plain).speech_seconds, abs=0.011)
+
+
+@pytest.mark.parametrize("gain", [0.2, 1.0, 1.6])
+@pytest.mark.parametrize("target", [-29.0, -23.0, -18.0])
+def test_a_finished_clip_has_its_loudness_whatever_it_came_with(speech, gain, target):
+    done, measures = finish(encode_flac(speech * gain), target)
+    assert loudness_of(done) == pytest.approx(target, abs=0.1)
+    assert measures.loudness == pytest.approx(target, abs=0.1)
+
+
+def test_headroom_is_kept_though_the_clip_stays_quieter(speech):
+    done, measures = finish(encode_flac(speech), -3.0)
+    assert measure(done).peak == pytest.approx(HIGHEST_PEAK, abs=1e-3)
+    assert measures.loudness == pytest.approx(loudness_of(done), abs=0.1)
+    assert measures.loudness < -5.0
+
+
+def test_a_finished_clip_is_the_same_every_time_and_finished_twice_stays(speech):
+    once, _ = finish(encode_flac(speech), -23.0)
+    assert finish(encode_flac(speech), -23.0)[0] == once
+    again, _ = finish(once, -23.0)
+    first, second = decode(once)[0], decode(again)[0]
+    assert first.shape == second.shape
+    assert np.abs(first - second).max() < 1e-3
+
+
+def test_what_no_text_can_excuse_is_not_finished(speech):
+    for what, (rule, data) in damaged(speech).items():
+        done, measures = finish(data, -23.0)
+        hopeless = clip_problem(measures, 10) == rule and rule in HOPELESS
+        assert (done is None) == hopeless, what
+
+
+def test_a_clip_shorter_than_a_loudness_block_is_finished(speech):
+    loud = np.flatnonzero(np.abs(speech) > 0.3 * np.abs(speech).max())
+    short = speech[loud[0] : loud[0] + SAMPLE_RATE // 4]
+    fading = short * np.linspace(1, 0, len(short), dtype=np.float32)
+    done, measures = finish(encode_flac(fading), -23.0)
+    assert done is not None
+    assert measures.finished_seconds < 0.4
+
+
+def test_decode_says_what_is_wrong():
+    with pytest.raises(Undecodable, match="cannot be decoded"):
+        decode(b"<html>")
+
+
+def test_a_verdict_needs_the_measures_alone(speech):
+    measures = measure(encode_flac(speech))
+    assert clip_problem(measures, WORDS) is None
+    assert clip_problem(measures, 10 * WORDS) == "too_fast"
+    assert clip_problem(dataclasses.replace(measures, longest_gap=9.0), WORDS) == "long_gap"
+
+
+def test_checks_are_cheap(speech):
+    data = encode_flac(np.resize(speech, 20 * SAMPLE_RATE))
+    best = min(_timed(data) for _ in range(5))
+    assert best / 20 < 3e-3
+
+
+def _timed(data):
+    start = time.perf_counter()
+    measure(data)
+    return time.perf_counter() - start

@@ -1,0 +1,178 @@
+"""What is mended, what is refused and by which name, and that ordinary English passes."""
+
+# ruff: noqa: RUF001 - characters that look alike are what the rules tell apart
+
+import time
+
+import pytest
+
+from corpus.plan.prompt_files import BUNDLED, load_prompts
+from corpus.text.text_rules import clean, query_problem, response_problem
+
+RULES = load_prompts(BUNDLED, "full").rules
+QUERY = "My train was cancelled again, so how do I get to work on time tomorrow?"
+RESPONSE = (
+    "Missing the start of the day like that wears anyone down. "
+    "Take the bus at half past seven, since it runs even when the line is closed. "
+    "Ask for the fare back tonight, while you still have the ticket."
+)
+
+
+def of_query(text, neutral=False, **more):
+    return query_problem(clean(text), rules=RULES, neutral=neutral, **more)
+
+
+def of_response(text, **more):
+    return response_problem(clean(text), rules=RULES, **{"query": QUERY, **more})
+
+
+@pytest.mark.parametrize(
+    ("raw", "spoken"),
+    [
+        ("  What time is it?\n", "What time is it?"),
+        ("<think>\nThey seem low.\n</think>\n\nIt is noon.", "It is noon."),
+        ("They seem low.</think>It is noon.", "It is noon."),
+        ('"What time is it?"', "What time is it?"),
+        ("“What time is it?”", "What time is it?"),
+        ('"No," she said, "not now."', '"No," she said, "not now."'),
+        ("I **really** need a _long_ *quiet* break.", "I really need a long quiet break."),
+        ("It’s late — too late – for tea…", "It's late, too late, for tea..."),
+        ("Soak it for 5–10 minutes.", "Soak it for 5 to 10 minutes."),
+        ("A well-known half-day trip.", "A well-known half-day trip."),
+        ("But I thought—", "But I thought..."),
+        ("We won! 🎉👍🏽 What now? ❤️", "We won! What now?"),
+        ("It is 20 °C outside.", "It is 20 °C outside."),
+        ("One\u00a0line,\n\nthen  another.", "One line, then another."),
+        ("", ""),
+        ('"', '"'),
+    ],
+)
+def test_clean_gives_what_is_spoken(raw, spoken):
+    assert clean(raw) == spoken
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "empty"),
+        ("   \n", "empty"),
+        ("<think>They want to know about", "unclosed_thinking"),
+        ("I'm so sorry to hear that. Which pasta would you like tonight?", "wrong_party"),
+        ("Hello there, how can I help you with your pasta today?", "wrong_party"),
+        ("What about pasta?", "too_short"),
+        ("Here is a question about pasta: how long does it boil?", "meta_opening"),
+        ("Sure! How long do I boil pasta for two?", "meta_opening"),
+        ("Certainly, how long do I boil pasta?", "meta_opening"),
+        ("User: how long do I boil pasta?", "role_label"),
+        ("How long do I boil it? Assistant: ten minutes.", "role_label"),
+        ("*sighs* How long do I have to wait?", "stage_direction"),
+        ("(laughing) How long do I have to wait?", "stage_direction"),
+        ("How long will it take, [name], to get there?", "stage_direction"),
+        ("# How long do I boil pasta?", "markdown"),
+        ("How long do I `boil` ```pasta``` for two?", "markdown"),
+        ("Things to ask:\n- how long\n- how hot.", "list"),
+        ("Things to ask:\n1. How long?\n2. How hot?", "list"),
+        ("How do I say hello as 你好 in a mail?", "non_english"),
+        ("Как мне сварить макароны?", "non_english"),
+        ("Wie lange muss ich die Nudeln kochen?", "non_english"),
+        ("Je suis fatigué, que dois-je manger ce soir ?", "non_english"),
+        ("Estoy muy cansado hoy, no sé qué hacer.", "non_english"),
+        ("Quero comprar um carro novo este ano.", "non_english"),
+        ("Vorrei una pizza con il salame, per favore.", "non_english"),
+        ("Can you open https://example.org for me?", "unspeakable"),
+        ("Can you mail me at me@example.org today?", "unspeakable"),
+        ("What is x = y + 2 then?", "unspeakable"),
+        ("How long do I boil the pasta for", "unfinished"),
+        ("Is it done yet? I think so. Is it done yet?", "repetition"),
+        ("It is so so so so far away.", "repetition"),
+        ("What now? Oh no. Not again. I can't.", "sentence_count"),
+        ("Tell me, " + "and then again more of it " * 9 + "now.", "repetition"),
+        (" ".join(f"word{n}" for n in range(50)) + ".", "too_long"),
+    ],
+)
+def test_a_query_is_refused_by_name(text, reason):
+    assert of_query(text) == reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        QUERY,
+        "Ugh, gross, what is that?",
+        "Oh wow! No way! How did this get here?",
+        "No, no, no, where are my keys?",
+        "Find me a recipe for gazpacho or paella!",
+        "Hm, pasta carbonara or risotto tonight?",
+        "Book a hotel in Barcelona, please.",
+        "Order sushi, tempura and ramen.",
+        "Where do I get a good crème brûlée or jalapeños?",
+        "I'm so done, man. What's the quickest dinner ever?",
+        "Is Dr. Smith in at 5 p.m. today? And Mrs. Jones?",
+        "Here and there it leaks, how do I fix it?",
+        "I have one question: when does it open?",
+        "Surely there is a bus at 7:30?",
+        "I love this sofa (the green one) so much! Should I buy it?",
+    ],
+)
+def test_ordinary_english_passes_as_a_query(text):
+    assert of_query(text) is None
+
+
+def test_a_neutral_query_has_no_exclamation_and_no_emotional_word():
+    assert of_query("How long does pasta boil!", neutral=True) == "exclamation"
+    assert of_query("I hate this, how long does pasta boil?", neutral=True) == "emotion_word"
+    assert of_query("I'm FED UP, how long does pasta boil?", neutral=True) == "emotion_word"
+    for plain in (
+        "Which glove size do I need for my madras curry?",  # holds "love" and "mad" inside words
+        "How hard is it to like fine print, please?",
+        "What is the best way to store crystal glasses?",
+    ):
+        assert of_query(plain, neutral=True) is None
+
+
+def test_an_example_of_the_prompt_is_not_a_query():
+    shown = ["How do I stop a door hinge from squeaking?"]
+    assert of_query("How do I stop a door hinge from squeaking?", shown=shown) == "copies_example"
+    assert of_query("So how do I stop a door hinge from squeaking?", shown=shown)
+    assert of_query("How do I paint a door without a brush?", shown=shown) is None
+
+
+def test_a_response_has_two_to_six_sentences():
+    sentences = [f"Step {name} is simple." for name in ("one", "two", "three", "four")]
+    sentences += ["Then you wait.", "Have some tea.", "Call me later."]
+    for count in range(1, 8):
+        reason = None if 2 <= count <= 6 else "sentence_count"
+        assert of_response(" ".join(sentences[:count])) == reason
+    long = " ".join(f"word{n}" for n in range(80))
+    assert of_response(f"{long}. {long.replace('w', 'l')}.") == "too_long"
+
+
+def test_a_response_neither_repeats_the_query_nor_itself():
+    assert of_response(RESPONSE) is None
+    assert of_response(f"{QUERY} That is a good thing to ask.") == "copies_query"
+    assert of_response(f"{RESPONSE} {RESPONSE}") == "repetition"
+    looped = "You can go to the store now. So you can go to the store and buy it."
+    assert of_response(looped) == "repetition"
+    assert of_response(RESPONSE, shown=[RESPONSE]) == "copies_example"
+
+
+def test_one_of_the_required_words_must_occur_as_a_word():
+    words = ("rest", "worn out")
+    assert of_response(RESPONSE, required_words=words) == "missing_required_word"
+    assert of_response(f"{RESPONSE} The forest waits.", required_words=words) is not None
+    assert of_response(f"{RESPONSE} Now REST a while.", required_words=words) is None
+    assert of_response(f"{RESPONSE} You are worn out.", required_words=words) is None
+
+
+def test_opening_words_are_barred_from_the_first_sentence_only():
+    opening = ("wistful",)
+    assert of_response(f"You sound wistful. {RESPONSE}", opening_words=opening) == "named_emotion"
+    assert of_response(f"{RESPONSE} It is fine to be wistful.", opening_words=opening) is None
+
+
+def test_rules_cost_under_a_millisecond():
+    of_response(RESPONSE)  # loads the language model
+    start = time.process_time()
+    for _ in range(200):
+        of_response(RESPONSE)
+    assert (time.process_time() - start) / 200 < 1e-3
