@@ -30,7 +30,7 @@ from benchmarks import peers
 from benchmarks.peers import PROMPT
 from corpus.servers.chat_requests import ChatRequest, complete
 from corpus.servers.endpoint_pool import Endpoints
-from tests.servers import TextServerProcess
+from tests.support.fake_servers import TextServerProcess
 
 LIMITS = (64, 256, 1024)
 LATENCY = 1.0

@@ -30,9 +30,9 @@ from corpus.speech.builtin_voice import BuiltinVoice, speak
 from corpus.speech.speech_stage import Clip, ClipRequest, speak_all
 from corpus.store.digest_store import Store
 from schemas.recipe import Speech
-from tests.dask_cluster import DaskCluster
-from tests.line import write_recipe, write_run
-from tests.servers import FakeTextServer
+from tests.support.dask_cluster import DaskCluster
+from tests.support.fake_servers import FakeTextServer
+from tests.support.line import write_recipe, write_run
 
 SIZE = ("emotional.pairs_per_anchor=14", "neutral.queries=6")
 TASK_OF = 4

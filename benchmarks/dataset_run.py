@@ -43,8 +43,8 @@ from corpus.store.digest_store import Store
 from schemas.audio import SAMPLE_RATE
 from schemas.recipe import Recipe
 from schemas.tables import CLIPS, FEATURES
-from tests.browser import browser_at
-from tests.line import SYMPATHEIA
+from tests.support.browser import browser_at
+from tests.support.line import SYMPATHEIA
 
 RESULT = Path(__file__).with_suffix(".json")
 SECONDS = {QUERY: 5, "response": 18}

@@ -26,7 +26,7 @@ from typing import Any
 from benchmarks.text_run import build, counts, size_of
 from corpus.run.run_folder import RunFolder
 from corpus.store.digest_store import read_log
-from tests.servers import TextServerProcess
+from tests.support.fake_servers import TextServerProcess
 
 ANCHORS = 12
 SIZES = (20_000, 63_000, 200_000)

@@ -48,7 +48,7 @@ from corpus.speech.speech_stage import QUERY, RESPONSE
 from corpus.store.digest_store import Store
 from corpus.voices.builtin_synthesis import SPEAKERS, Voice
 from schemas.slots import EMOTIONAL
-from tests.servers import TextServerProcess
+from tests.support.fake_servers import TextServerProcess
 
 RESULT = Path(__file__).with_suffix(".json")
 PAIRS = ("emotional.pairs_per_anchor=25", "neutral.queries=25")

@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.line import SYMPATHEIA, write_recipe
-from tests.servers import FakeTextServer
+from tests.support.fake_servers import FakeTextServer
+from tests.support.line import SYMPATHEIA, write_recipe
 
 RUNS = 5
 RESULT = Path(__file__).with_suffix(".json")
@@ -22,7 +22,7 @@ RESULT = Path(__file__).with_suffix(".json")
 PLAIN = """
 import sys
 from pathlib import Path
-from tests.line import write_run
+from tests.support.line import write_run
 write_run(Path(sys.argv[2]), Path(sys.argv[1]))
 """
 

@@ -37,8 +37,8 @@ from corpus.store.digest_store import Store, read_log
 from corpus.text.near_duplicate_queries import Accepted
 from corpus.text.slot_filling import JUDGE_AT_ONCE
 from corpus.text.text_rules import clean
-from tests.line import SYMPATHEIA
-from tests.servers import TextServerProcess
+from tests.support.fake_servers import TextServerProcess
+from tests.support.line import SYMPATHEIA
 
 IN_FLIGHT = 256
 LATENCY = 1.0

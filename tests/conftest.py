@@ -37,9 +37,9 @@ def demo() -> Recipe:
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory) -> Path:
     """A run with all of it: both subsets, both splits, three anchors. Look, and change nothing."""
-    from tests.line import speak_and_pack, write_recipe, write_run
-    from tests.replies import sometimes
-    from tests.servers import FakeTextServer
+    from tests.support.fake_servers import FakeTextServer
+    from tests.support.line import speak_and_pack, write_recipe, write_run
+    from tests.support.replies import sometimes
 
     folder = tmp_path_factory.mktemp("whole")
     with FakeTextServer(behave=sometimes(["markdown", "short"], 0.2)) as server:

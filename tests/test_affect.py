@@ -5,7 +5,7 @@ import pytest
 from corpus.affect import expected_affect
 from corpus.errors import InvalidInput
 from corpus.plan.prompt_files import BUNDLED, read_anchors
-from tests.line import add_anchor, copy_prompts
+from tests.support.line import add_anchor, copy_prompts
 
 
 def test_a_certain_anchor_is_its_own_point():

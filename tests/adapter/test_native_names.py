@@ -14,7 +14,7 @@ from corpus.adapter.model import load_base
 from corpus.adapter.native_names import read_base_config, to_native
 from corpus.errors import InvalidInput
 from tests.adapter.test_model import ADAPTER, BASE, expected, ids, largest_difference
-from tests.line import sympatheia
+from tests.support.line import sympatheia
 
 __all__ = ["expected", "ids"]  # fixtures
 

@@ -13,9 +13,9 @@ from corpus.adapter.adapter_upload import FILES, publication_of, require_whole
 from corpus.adapter.training.adapter_folder import find_adapter
 from corpus.errors import InvalidInput, SympatheiaError
 from tests.adapter.test_model import ADAPTER
-from tests.hub_client import hub_environment, hub_of_this_process
-from tests.hub_server import TOKEN, Hub
-from tests.line import sympatheia
+from tests.support.hub_client import hub_environment, hub_of_this_process
+from tests.support.hub_server import TOKEN, Hub
+from tests.support.line import sympatheia
 
 REPO = "someone/adapter"
 LAYER = "base_model.model.transformer.encoder.layers.1"

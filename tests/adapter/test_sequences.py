@@ -30,8 +30,8 @@ from corpus.store.digest_store import Store
 from schemas.audio import SAMPLE_RATE
 from schemas.recipe import Recipe
 from schemas.slots import EMOTIONAL, SPLITS, SUBSETS
-from tests.dask_cluster import DaskCluster
-from tests.line import sympatheia
+from tests.support.dask_cluster import DaskCluster
+from tests.support.line import sympatheia
 
 CHECKPOINT = Path(__file__).parent / "golden" / "whispervq" / "tokenizer"
 CLIPS = 30 * 2 + 4 + 12

@@ -22,7 +22,7 @@ from corpus.adapter.speech_tokens import (
     resample,
 )
 from corpus.errors import InvalidInput, SympatheiaError
-from tests.line import sympatheia
+from tests.support.line import sympatheia
 
 WHISPERVQ = Path(__file__).parent / "golden" / "whispervq"
 CHECKPOINT = WHISPERVQ / "tokenizer"

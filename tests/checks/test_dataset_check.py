@@ -21,7 +21,7 @@ from corpus.errors import InvalidInput
 from corpus.sound.clip_audio import decode, encode_flac
 from schemas.audio import SAMPLE_RATE
 from schemas.tables import ROWS, TEXT_ROWS
-from tests.line import sympatheia
+from tests.support.line import sympatheia
 
 
 @pytest.fixture

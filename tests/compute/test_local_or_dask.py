@@ -13,7 +13,7 @@ from corpus.compute.local_or_dask import Workers
 from corpus.embedding.embedding_process import TEXTS_PER_CALL, EmbeddingProcess
 from corpus.embedding.minilm import BUILTIN, Embedder
 from corpus.errors import InvalidInput, SympatheiaError
-from tests.dask_cluster import DaskCluster
+from tests.support.dask_cluster import DaskCluster
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from corpus.errors import SympatheiaError
 from corpus.plan.recipe_files import load_recipe, recipe_prompts
 from schemas.audio import SAMPLE_RATE
 from schemas.slots import SUBSETS
-from tests.line import sympatheia
+from tests.support.line import sympatheia
 
 VOICES = ('speech.query_voice="wren"', 'speech.response_voice="heron"')
 BUILTIN = ('speech.backend="builtin"', "speech.endpoints=[]", 'speech.model=""', *VOICES)

@@ -8,9 +8,9 @@ from collections import Counter
 
 import pytest
 
-from tests.line import rows, write_recipe
-from tests.replies import sometimes
-from tests.servers import FakeTextServer
+from tests.support.fake_servers import FakeTextServer
+from tests.support.line import rows, write_recipe
+from tests.support.replies import sometimes
 
 BUILD_AND_READ = """
 import json, sys

@@ -6,8 +6,8 @@ from hashlib import sha256
 import pytest
 
 from corpus.run.release import LOCK
-from tests.line import copy_prompts, sympatheia, write_recipe, write_run
-from tests.servers import FakeTextServer
+from tests.support.fake_servers import FakeTextServer
+from tests.support.line import copy_prompts, sympatheia, write_recipe, write_run
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import pytest
 
 from corpus.run.run_folder import RunFolder
 from corpus.store.digest_store import Store, read_log
-from tests.dask_cluster import DaskCluster
-from tests.line import files_of, speak_and_pack, write_recipe, write_run
-from tests.prefect_cluster import PrefectCluster, kill, until
-from tests.servers import FakeTextServer
+from tests.support.dask_cluster import DaskCluster
+from tests.support.fake_servers import FakeTextServer
+from tests.support.line import files_of, speak_and_pack, write_recipe, write_run
+from tests.support.prefect_cluster import PrefectCluster, kill, until
 
 
 @pytest.fixture(scope="module")

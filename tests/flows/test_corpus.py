@@ -21,7 +21,8 @@ from corpus.plan.recipe_files import load_recipe, recipe_prompts
 from corpus.plan.slot_layout import Plan
 from corpus.run.run_folder import RunFolder
 from corpus.store.digest_store import read_log
-from tests.line import (
+from tests.support.fake_servers import FakeTextServer
+from tests.support.line import (
     files_of,
     rows,
     speak_and_pack,
@@ -30,8 +31,7 @@ from tests.line import (
     write_recipe,
     write_run,
 )
-from tests.replies import sometimes
-from tests.servers import FakeTextServer
+from tests.support.replies import sometimes
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ import pytest
 from corpus.run.run_folder import RunFolder
 from schemas.orders import CorpusOrder
 from schemas.recipe import STAGES
-from tests.line import texts_of, write_recipe
-from tests.prefect_cluster import PrefectCluster, until
-from tests.replies import hang, status
-from tests.servers import FakeTextServer
+from tests.support.fake_servers import FakeTextServer
+from tests.support.line import texts_of, write_recipe
+from tests.support.prefect_cluster import PrefectCluster, until
+from tests.support.replies import hang, status
 
 SMALLEST = ["emotional.pairs_per_anchor=2", "neutral.queries=1"]
 

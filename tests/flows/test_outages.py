@@ -9,9 +9,9 @@ import pytest
 
 from corpus.run.run_folder import RunFolder
 from corpus.store.digest_store import read_log
-from tests.line import rows, start, sympatheia, write_recipe, write_run
-from tests.replies import hang, sometimes, status
-from tests.servers import FakeTextServer
+from tests.support.fake_servers import FakeTextServer
+from tests.support.line import rows, start, sympatheia, write_recipe, write_run
+from tests.support.replies import hang, sometimes, status
 
 IN_FLIGHT = 12
 SIZE = (

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from corpus.run.run_folder import RunFolder
-from tests.line import start, sympatheia, write_recipe
+from tests.support.line import start, sympatheia, write_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,7 +23,7 @@ if "--broken" in arguments:
     sys.exit("RuntimeError: no kernel image is available for execution on the device")
 sys.path.insert(0, {root!r})
 worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
-from tests.servers import main
+from tests.support.fake_servers import main
 sys.argv[1:] = ["--port", arguments[arguments.index("--port") + 1], "--latency", {latency!r}]
 main()
 """

@@ -13,8 +13,8 @@ import pytest
 from corpus.speech.speech_stage import ClipRequest
 from corpus.store.digest_store import read_log
 from schemas.prompts import Point
-from tests.line import rows, sympatheia, write_recipe
-from tests.servers import FakeTextServer
+from tests.support.fake_servers import FakeTextServer
+from tests.support.line import rows, sympatheia, write_recipe
 
 BEGUN = Path(__file__).parents[1] / "releases" / "0.1.0"
 """Stopped by a kill: all three queries are decided, one response of three is there."""

@@ -18,9 +18,9 @@ from corpus.hub import hub_upload
 from corpus.hub.hub_upload import Publication, find_dataset
 from corpus.run.run_folder import RunFolder
 from schemas.tables import TEXT_ROWS
-from tests.hub_client import hub_environment, hub_of_this_process
-from tests.hub_server import READER, TOKEN, Hub
-from tests.line import sympatheia
+from tests.support.hub_client import hub_environment, hub_of_this_process
+from tests.support.hub_server import READER, TOKEN, Hub
+from tests.support.line import sympatheia
 
 REPO = "someone/corpus"
 SHARDS = ("emotional/train", "emotional/eval", "neutral/train")

@@ -27,7 +27,7 @@ from corpus.sound.clip_audio import finish, measure
 from corpus.speech.served_voice import ServedVoice
 from corpus.speech.speech_stage import ClipRequest
 from corpus.voices.qwen_server import BAD_CLIP
-from tests.line import SYMPATHEIA, opened, sympatheia
+from tests.support.line import SYMPATHEIA, opened, sympatheia
 
 pytestmark = pytest.mark.qwen_tts
 

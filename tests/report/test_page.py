@@ -13,8 +13,8 @@ from corpus.errors import InvalidInput, SympatheiaError
 from corpus.report.figures import histogram, write_report
 from corpus.run.run_folder import RunFolder
 from schemas.slots import SUBSETS
-from tests.browser import CHROMIUM, PHONE, browser_at
-from tests.line import sympatheia
+from tests.support.browser import CHROMIUM, PHONE, browser_at
+from tests.support.line import sympatheia
 
 
 @pytest.fixture(scope="module")

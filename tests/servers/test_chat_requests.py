@@ -15,8 +15,8 @@ from corpus.servers.chat_requests import (
 )
 from corpus.servers.endpoint_pool import BadAnswer, Endpoints
 from schemas.recipe import Sampling
-from tests.replies import CONTENT, THINKING, Behave, completion, good_text
-from tests.servers import FakeTextServer
+from tests.support.fake_servers import FakeTextServer
+from tests.support.replies import CONTENT, THINKING, Behave, completion, good_text
 
 REQUEST = ChatRequest(
     model="fake",

@@ -19,8 +19,8 @@ from corpus.servers import endpoint_pool
 from corpus.servers.chat_requests import ChatRequest, complete
 from corpus.servers.endpoint_pool import BadAnswer, Endpoints, EndpointsFailed
 from corpus.servers.server_errors import retry_after
-from tests.replies import TRANSPORT, first, status
-from tests.servers import FakeTextServer
+from tests.support.fake_servers import FakeTextServer
+from tests.support.replies import TRANSPORT, first, status
 
 KEY = "sk-test-7f3a9c"
 

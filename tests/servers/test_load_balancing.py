@@ -9,9 +9,9 @@ import pytest
 from corpus.servers.chat_requests import complete
 from corpus.servers.endpoint_pool import Endpoints
 from corpus.servers.load_balancing import Endpoint, Line
-from tests.corpus.test_endpoints import request, unused_url, with_pool
-from tests.replies import Body, Reply, status
-from tests.servers import FakeTextServer, TextServerProcess
+from tests.servers.test_endpoint_pool import request, unused_url, with_pool
+from tests.support.fake_servers import FakeTextServer, TextServerProcess
+from tests.support.replies import Body, Reply, status
 
 
 def asking(count: int, at_once: int = 64) -> Callable[[Endpoints], Awaitable[None]]:

@@ -18,8 +18,8 @@ from corpus.speech.speech_stage import MAX_WORD_ERROR_RATE, speak_all
 from corpus.store.digest_store import Store
 from corpus.voices.builtin_synthesis import Voice
 from schemas.audio import SAMPLE_RATE
-from tests.line import rows, write_recipe, write_run
-from tests.servers import FakeTextServer
+from tests.support.fake_servers import FakeTextServer
+from tests.support.line import rows, write_recipe, write_run
 
 TEXT = "How long should I boil an egg if I want the yolk to stay soft?"
 DIGEST = "0" * 64

@@ -23,8 +23,8 @@ from corpus.speech.speech_stage import speak_all
 from corpus.store.digest_store import Store
 from corpus.voices.builtin_synthesis import Voice
 from schemas.audio import SAMPLE_RATE
-from tests.line import opened, rows, sympatheia, write_recipe, write_run
-from tests.servers import FakeTextServer
+from tests.support.fake_servers import FakeTextServer
+from tests.support.line import opened, rows, sympatheia, write_recipe, write_run
 
 # One sentence long enough for any text of these tests to be plausible at its length.
 SAID = "The ladder is in the shed behind the house, next to the old bicycle and the paint. " * 2

@@ -21,9 +21,9 @@ from corpus.store import shared_store
 from corpus.store.digest_store import KEPT_OPEN, Records, Store
 from corpus.store.object_storage import copy_out
 from flows.work import at_work
-from tests.line import speak_and_pack, write_recipe, write_run
-from tests.s3_server import Fault, S3Server
-from tests.servers import FakeTextServer
+from tests.support.fake_servers import FakeTextServer
+from tests.support.line import speak_and_pack, write_recipe, write_run
+from tests.support.s3_server import Fault, S3Server
 
 
 @pytest.fixture(scope="module")

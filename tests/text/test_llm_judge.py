@@ -6,9 +6,9 @@ import pytest
 from corpus.errors import SympatheiaError
 from corpus.servers.chat_requests import ChatAnswer
 from corpus.text.llm_judge import read_grades
-from tests.line import rows, texts_of, write_recipe, write_run
-from tests.replies import completion, seed_of
-from tests.servers import FakeTextServer
+from tests.support.fake_servers import FakeTextServer
+from tests.support.line import rows, texts_of, write_recipe, write_run
+from tests.support.replies import completion, seed_of
 
 JUDGE = ('llm.judge.model="strict"', "llm.judge.threshold=3")
 

@@ -1,9 +1,9 @@
 import pytest
 
 from corpus.text.similar_responses import near_twins
-from tests.line import rows, write_recipe, write_run
-from tests.replies import completion, kind_of
-from tests.servers import FakeTextServer
+from tests.support.fake_servers import FakeTextServer
+from tests.support.line import rows, write_recipe, write_run
+from tests.support.replies import completion, kind_of
 
 ONE_FOR_ALL = (
     "Start with the smallest thing on the list. Then have a cup of tea in the garden. "

@@ -7,9 +7,9 @@ from corpus.embedding.minilm import Embedder
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.servers.endpoint_pool import EndpointsFailed
 from corpus.store.digest_store import read_log
-from tests.line import add_anchor, copy_prompts, rows, texts_of, write_recipe, write_run
-from tests.replies import CONTENT, THINKING, TRANSPORT, completion, first, sometimes, status
-from tests.servers import FakeTextServer
+from tests.support.fake_servers import FakeTextServer
+from tests.support.line import add_anchor, copy_prompts, rows, texts_of, write_recipe, write_run
+from tests.support.replies import CONTENT, THINKING, TRANSPORT, completion, first, sometimes, status
 
 
 @pytest.fixture

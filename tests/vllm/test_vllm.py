@@ -24,7 +24,7 @@ from corpus.servers.chat_requests import EMPTY, TRUNCATED, ChatRequest, problem,
 from corpus.store.digest_store import Store
 from corpus.text.llm_judge import judge_request, read_grades
 from schemas.recipe import Judge
-from tests.line import rows, start, sympatheia
+from tests.support.line import rows, start, sympatheia
 
 pytestmark = pytest.mark.vllm
 

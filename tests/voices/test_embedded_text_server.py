@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from corpus.voices.embedded_text_server import MODEL_NAME
-from tests.line import start, sympatheia
+from tests.support.line import start, sympatheia
 
 REQUEST = {
     "model": MODEL_NAME,

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from tests import sentences
+from tests.support import sentences
 
 Body = dict[str, Any]
 Reply = web.StreamResponse | Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils import _http
 
-from tests.hub_server import TOKEN, Hub
+from tests.support.hub_server import TOKEN, Hub
 
 
 @contextmanager

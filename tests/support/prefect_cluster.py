@@ -13,7 +13,7 @@ import httpx
 import psutil
 
 from flows.services import blank_database
-from tests.line import SYMPATHEIA
+from tests.support.line import SYMPATHEIA
 
 PREFECT = Path(sys.executable).with_name("prefect")
 LONGEST_WAIT = 240.0

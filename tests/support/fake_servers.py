@@ -2,7 +2,7 @@
 
 `FakeTextServer` runs in a thread of the test and takes a Python callable; `TextServerProcess` is
 the same in a process of its own, for benchmarks and for being killed, steered over HTTP. Both can
-be stopped and started again on the same port. What they answer is in `tests.replies`.
+be stopped and started again on the same port. What they answer is in `tests.support.replies`.
 """
 
 import argparse
@@ -20,9 +20,9 @@ from typing import Any, Self
 import orjson
 from aiohttp import web
 
-from tests.replies import Behave, Body, completion, good_text, kind_of, sometimes
+from tests.support.replies import Behave, Body, completion, good_text, kind_of, sometimes
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ class TextServerProcess:
         self.kill()
 
     def start(self) -> Self:
-        command = [sys.executable, "-m", "tests.servers", "--port", str(self.port)]
+        command = [sys.executable, "-m", "tests.support.fake_servers", "--port", str(self.port)]
         self._process = subprocess.Popen(
             command + self._arguments, stdout=subprocess.PIPE, cwd=_ROOT, text=True
         )

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import orjson
 from aiohttp import web
 
-from tests.servers import _serve
+from tests.support.fake_servers import _serve
 
 TOKEN = "hf_secretOfTheTests0123456789"
 READER = "hf_readerWhoMayNotWrite01234567"

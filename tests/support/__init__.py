@@ -1,0 +1,1 @@
+"""What tests stand on: servers beyond the machine that speak their protocols, and small corpora."""
