@@ -86,6 +86,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 # What the benchmarks are compared with. distilabel stands apart: curator's litellm pins an older
 # openai, with which distilabel takes several times as much CPU. It needs requests without saying so.

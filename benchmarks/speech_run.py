@@ -45,7 +45,7 @@ from corpus.sound.clip_audio import encode_wav
 from corpus.sound.prosody import correlations
 from corpus.sound.speech_recognition import Listener
 from corpus.speech.speech_stage import QUERY, RESPONSE
-from corpus.store.digest_store import Store
+from corpus.store.opening import open_store
 from corpus.voices.builtin_synthesis import SPEAKERS, Voice
 from schemas.slots import EMOTIONAL
 from tests.support.fake_servers import TextServerProcess
@@ -134,7 +134,7 @@ def word_errors(run: RunFolder, sounds: list[dict[str, Any]]) -> list[float]:
 
     async def listen() -> list[float]:
         url = run.read_recipe().storage.url
-        with Store(run.store, url) as store, Listener(store) as listener:
+        with open_store(run.store, url) as store, Listener(store) as listener:
             heard = (listener.word_error_rate(row["digest"], texts[row["id"]]) for row in sounds)
             return await asyncio.gather(*heard)
 

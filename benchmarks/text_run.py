@@ -33,7 +33,8 @@ import pyarrow.parquet as pq
 
 from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.run.run_folder import RunFolder
-from corpus.store.digest_store import Store, read_log
+from corpus.store.digest_store import read_log
+from corpus.store.opening import open_store
 from corpus.text.near_duplicate_queries import Accepted
 from corpus.text.slot_filling import JUDGE_AT_ONCE
 from corpus.text.text_rules import clean
@@ -100,7 +101,7 @@ def search_again(run: RunFolder) -> dict[str, float]:
     recipe = run.read_recipe()
     judged = [entry for entry in read_log(run.decisions) if entry["similarity"] is not None]
     with (
-        Store(run.store, recipe.storage.url) as store,
+        open_store(run.store, recipe.storage.url) as store,
         EmbeddingProcess(recipe.dedup.model) as embedder,
     ):
         texts = [

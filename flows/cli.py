@@ -155,7 +155,7 @@ def check(folder: Path, as_json: bool) -> None:
 )
 def report(folder: Path, output: Path | None) -> None:
     """Write report.html, a page to read and listen to, and report.json, its figures."""
-    from corpus.report.figures import write_report
+    from corpus.report.page import write_report
 
     click.echo(write_report(folder, output))
 

@@ -93,7 +93,7 @@ def pack(work: Work) -> None:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def report(name: str, run_dir: Path) -> None:
     """Writes the report."""
-    from corpus.report.figures import write_report
+    from corpus.report.page import write_report
 
     leave_link(name, "report", write_report(run_dir, None).resolve().as_uri())
 

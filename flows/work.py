@@ -25,7 +25,7 @@ from corpus.run.event_log import logged
 from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
 from corpus.servers.endpoint_pool import Endpoints, Open
-from corpus.store.digest_store import Store
+from corpus.store.opening import open_store
 from corpus.text.text_stage import write_texts
 from flows.display import shown
 from flows.services import text_servers, vllm_server
@@ -102,7 +102,7 @@ class Work:
         self.recipe = run.read_recipe()
         self.prompts = recipe_prompts(self.recipe)
         self.plan = Plan(self.recipe, self.prompts)
-        self.store = Store(run.store, self.recipe.storage.url)
+        self.store = open_store(run.store, self.recipe.storage.url)
         self.progress = Progress(run.progress)
         self._texts: Future[None] | None = None
         self._writer: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
@@ -250,8 +250,8 @@ class Work:
     def pack(self) -> None:
         """Packs texts and clips into the dataset folder, and copies it where the recipe says."""
         from corpus.dataset.shard_writer import write_corpus
+        from corpus.dataset.storage_copy import copy_out
         from corpus.speech.builtin_voice import BuiltinVoice
-        from corpus.store.object_storage import copy_out
 
         tts_model = self.recipe.speech.model or BuiltinVoice.model
         write_corpus(self.run, self.recipe, self.prompts, self.store, tts_model, self.progress)

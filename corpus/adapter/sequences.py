@@ -45,7 +45,8 @@ from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import Row
 from corpus.sound.clip_audio import Undecodable, decode
 from corpus.speech.speech_stage import QUERY, RESPONSE
-from corpus.store.digest_store import Records, Store, write_whole
+from corpus.store.digest_store import Records, write_whole
+from corpus.store.opening import open_store
 from schemas.audio import SAMPLE_RATE
 from schemas.recipe import Adapter
 from schemas.slots import EMOTIONAL, SPLITS, SUBSETS, PairSlot, Split, Subset
@@ -166,7 +167,7 @@ def encode_corpus(
     _require_rows(dataset)
     checkpoint = checkpoint_folder(speech_tokenizer)
     target = RunFolder(output or folder)
-    with target.locked(), Store(target.store, shared) as store:
+    with target.locked(), open_store(target.store, shared) as store:
         digest = checkpoint_digest(checkpoint)
         clips = _Clips(dataset, digest, store.speech_tokens, progress or Progress(None))
         if dask and devices is None:

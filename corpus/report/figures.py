@@ -17,17 +17,16 @@ import orjson
 import pyarrow.parquet as pq
 import soundfile
 
-from corpus.adapter import DONE
-from corpus.dataset.dataset_folder import DatasetFolder, dataset_root
+from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.run.progress import read_progress
-from corpus.run.run_folder import RunFolder
+from corpus.run.run_folder import TRAINED, RunFolder
 from corpus.run.stage_tables import Row, read_rows
 from corpus.servers.chat_requests import ChatAnswer
 from corpus.sound.clip_audio import decode
 from corpus.sound.prosody import FEATURES, correlations
 from corpus.speech.speech_stage import QUERY, RESPONSE
-from corpus.store.digest_store import Store, write_whole
+from corpus.store.digest_store import Store
 from corpus.text.queries import NEAR_DUPLICATE
 from corpus.text.similar_responses import near_twins
 from schemas.slots import SPLITS, SUBSETS
@@ -45,39 +44,6 @@ class Sample:
     row: Row
     query: bytes
     response: bytes
-
-
-def write_report(folder: Path, output: Path | None) -> Path:
-    """Writes `report.json` and `report.html` of a run, or of any dataset folder.
-
-    Args:
-        folder: a run folder, or a dataset folder.
-        output: where the two files go; the run folder itself if None.
-
-    Returns:
-        The path of the page.
-
-    Raises:
-        InvalidInput: there is no dataset in the folder, or it is a bare dataset folder and no
-            output is given.
-        SympatheiaError: a file of the run is damaged.
-    """
-    from corpus.report.page import render  # the charts' library, which the figures do not need
-
-    run = RunFolder(folder)
-    dataset = DatasetFolder(dataset_root(folder))
-    dataset.require_files()
-    if output is None and dataset.root == folder:
-        raise InvalidInput(
-            f"{folder} is a dataset folder, whose files are all in its manifest, so a report does "
-            "not belong into it. Name another place with --output."
-        )
-    facts = gather(dataset, run)
-    target = output or folder
-    page = target / "report.html"
-    write_whole(target / "report.json", orjson.dumps(facts, option=orjson.OPT_INDENT_2) + b"\n")
-    write_whole(page, render(facts, list(samples(dataset))).encode())
-    return page
 
 
 def gather(dataset: DatasetFolder, run: RunFolder) -> Facts:
@@ -113,7 +79,7 @@ def gather(dataset: DatasetFolder, run: RunFolder) -> Facts:
         "refusals": None,
         "sound": None,
         "cost": None,
-        "training": _training(run.root / "adapter" / DONE),
+        "training": _training(run.adapter / TRAINED),
     }
     if run.queries.is_file():
         if not run.rejects.is_file():

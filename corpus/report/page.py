@@ -4,23 +4,59 @@ from base64 import b64encode
 from pathlib import Path
 
 import jinja2
+import orjson
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from corpus.dataset.dataset_folder import DatasetFolder, dataset_root
+from corpus.errors import InvalidInput
 from corpus.report import charts
 from corpus.report.chart_parts import Chart
-from corpus.report.figures import Facts, Sample
+from corpus.report.figures import Facts, Sample, gather, samples
+from corpus.run.run_folder import RunFolder
+from corpus.store.digest_store import write_whole
 from schemas.slots import SUBSETS
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
 
-def render(facts: Facts, samples: list[Sample]) -> str:
+def write_report(folder: Path, output: Path | None) -> Path:
+    """Writes `report.json` and `report.html` of a run, or of any dataset folder.
+
+    Args:
+        folder: a run folder, or a dataset folder.
+        output: where the two files go; the run folder itself if None.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InvalidInput: there is no dataset in the folder, or it is a bare dataset folder and no
+            output is given.
+        SympatheiaError: a file of the run is damaged.
+    """
+    run = RunFolder(folder)
+    dataset = DatasetFolder(dataset_root(folder))
+    dataset.require_files()
+    if output is None and dataset.root == folder:
+        raise InvalidInput(
+            f"{folder} is a dataset folder, whose files are all in its manifest, so a report does "
+            "not belong into it. Name another place with --output."
+        )
+    facts = gather(dataset, run)
+    target = output or folder
+    page = target / "report.html"
+    write_whole(target / "report.json", orjson.dumps(facts, option=orjson.OPT_INDENT_2) + b"\n")
+    write_whole(page, render(facts, list(samples(dataset))).encode())
+    return page
+
+
+def render(facts: Facts, pairs: list[Sample]) -> str:
     """The page.
 
     Args:
         facts: what `corpus.report.figures.gather` found.
-        samples: pairs to listen to, in order.
+        pairs: to listen to, in order.
     """
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True
@@ -28,7 +64,7 @@ def render(facts: Facts, samples: list[Sample]) -> str:
     environment.filters |= {"sound": _sound, "thousands": lambda number: f"{number:,}"}
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         facts=facts,
-        samples=samples,
+        samples=pairs,
         plane=charts.plane(facts),
         sections=[section for section in _sections(facts) if section[2]],
         total=sum(sum(counts.values()) for counts in facts["pairs"].values()),

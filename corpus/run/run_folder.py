@@ -12,6 +12,9 @@ from corpus.plan.recipe_files import dump_recipe, read_resolved
 from corpus.store.digest_store import write_whole
 from schemas.recipe import Recipe
 
+TRAINED = "checkpoints/done.json"
+"""What came of a finished training, in the adapter's folder."""
+
 
 class RunFolder:
     """Where a run keeps its things."""
@@ -32,6 +35,7 @@ class RunFolder:
         self.rejects = root / "rejects.parquet"
         self.corpus = root / "corpus"
         self.sequences = root / "sequences"
+        self.adapter = root / "adapter"
         self._lock = root / ".lock"
 
     @contextmanager

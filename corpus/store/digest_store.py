@@ -8,23 +8,20 @@ Records (completions, clip measures, embeddings, speech tokens) are lines of app
 files, one segment per writing process, so that several processes and machines can write side by
 side. A line is written with one system call: after a kill it is either whole or the torn last line
 of a segment, which is ignored. Blobs (clips) are files that appear under their name only when
-whole. With a URL, `shared_store` exchanges the segments of several runs, and clips are kept there.
+whole. `corpus.store.opening` opens a store, and has one with a URL share what it holds.
 """
 
 import os
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import orjson
 
 from corpus.errors import SympatheiaError
-
-if TYPE_CHECKING:  # imported, with the libraries of object storage, only where a URL is given
-    from corpus.store.shared_store import SharedBlobs, SharedRecords
 
 DIGEST_CHARS = 64
 
@@ -254,26 +251,50 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
+class Clips(Protocol):
+    """Clips by digest, wherever they are kept."""
+
+    def __contains__(self, digest: str) -> bool: ...
+
+    def read(self, digest: str) -> bytes:
+        """The content of the file of a digest."""
+        ...
+
+    def put(self, digest: str, data: bytes) -> None:
+        """Writes the file of a digest."""
+        ...
+
+
+class Exchange(Protocol):
+    """What exchanges the records of a store with those of other runs."""
+
+    def start(self, records: Iterable[Records]) -> None:
+        """Shares what is put into these records from now on."""
+        ...
+
+    def stop(self, *, failing: bool) -> None:
+        """Sends what is left; `failing`: the run ends with an error of its own."""
+        ...
+
+
+Share = Callable[[Path, Blobs], tuple[Exchange, Clips]]
+"""From a store's folder and its own clips to the exchange of its records and the shared clips."""
+
+
 class Store:
-    """The `store/` folder of a run, shared with other runs if there is a URL.
+    """The `store/` folder of a run, to be opened by `corpus.store.opening.open_store`.
 
     Args:
         root: the folder.
-        url: where it is shared: any URL or folder that fsspec opens.
-
-    Raises:
-        InvalidInput: no installed library opens such an address.
-        SympatheiaError: the place cannot be reached, or refuses.
+        share: what shares it with other runs, if anything does.
     """
 
-    def __init__(self, root: Path, url: str = "") -> None:
+    def __init__(self, root: Path, share: Share | None = None) -> None:
         local = Blobs(root / "clips", CLIP_SUFFIX)
-        self.clips: Blobs | SharedBlobs = local
-        self._shared: SharedRecords | None = None
-        if url:
-            from corpus.store.shared_store import share
-
-            self._shared, self.clips = share(root, local, url)
+        self._shared: Exchange | None = None
+        self.clips: Clips = local
+        if share:
+            self._shared, self.clips = share(root, local)
         self.completions = Records(root / "completions")
         self.embeddings = Records(root / "embeddings")
         self.clip_measures = Records(root / "clip_measures")

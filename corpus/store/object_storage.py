@@ -1,4 +1,4 @@
-"""Folders on object storage, or anywhere else that fsspec reaches; a dataset is copied to one."""
+"""Folders on object storage, or anywhere else that fsspec reaches."""
 
 import os
 from collections.abc import Iterator
@@ -6,11 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import fsspec
-import orjson
 from fsspec.implementations.local import LocalFileSystem
 
-from corpus.dataset.manifest import NAME, read_manifest
-from corpus.errors import InvalidInput, SympatheiaError
+from corpus.errors import InvalidInput
 from corpus.store.digest_store import write_whole
 
 
@@ -150,54 +148,3 @@ def _its_errors() -> Iterator[None]:
 def reason(error: OSError) -> str:
     """What went wrong, for a sentence."""
     return (error.strerror or str(error) or type(error).__name__).rstrip(".")
-
-
-def copy_out(folder: Path, url: str) -> int:
-    """Makes a place hold exactly the files of a dataset folder.
-
-    Files that the manifest over there already lists alike, and that have their size, are not sent
-    again. The manifest goes last, so what it lists is there; a copy that was cut short is
-    completed by the next call.
-
-    Args:
-        folder: the dataset folder.
-        url: the place, as `Storage` takes it.
-
-    Returns:
-        How many files were sent.
-
-    Raises:
-        InvalidInput: no installed library opens such an address.
-        SympatheiaError: the storage refused something or could not be reached.
-    """
-    storage = Storage(url, "shards.target")
-    manifest = read_manifest(folder)
-    listed = {name: facts.model_dump() for name, facts in manifest.files.items()}
-    try:
-        there = _manifest_there(storage)
-        sent = 0
-        for name, facts in manifest.files.items():
-            if there.get(name) == listed[name] and storage.size(name) == facts.bytes:
-                continue
-            storage.send(folder / name, name)
-            sent += 1
-        for name in there.keys() - listed.keys():
-            if storage.size(name) is not None:
-                storage.remove(name)
-        if sent or there != listed:
-            storage.send(folder / NAME, NAME)
-            sent += 1
-    except OSError as error:
-        raise SympatheiaError(
-            f"Copying {folder} to {url} failed: {reason(error)}. The folder itself is whole; run "
-            "the same command again to complete the copy."
-        ) from error
-    return sent
-
-
-def _manifest_there(storage: Storage) -> dict[str, object]:
-    try:
-        files: dict[str, object] = orjson.loads(storage.read(NAME))["files"]
-    except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError):
-        return {}  # none yet, or none of ours: everything is sent
-    return files

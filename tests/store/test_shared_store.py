@@ -14,12 +14,13 @@ import pytest
 from s3fs import S3FileSystem
 
 from corpus.dataset.shard_writer import READ_AHEAD, _clips
+from corpus.dataset.storage_copy import copy_out
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.plan.recipe_files import load_recipe, recipe_prompts
 from corpus.run.run_folder import RunFolder
 from corpus.store import shared_store
 from corpus.store.digest_store import KEPT_OPEN, Records, Store
-from corpus.store.object_storage import copy_out
+from corpus.store.opening import open_store
 from flows.work import at_work
 from tests.support.fake_servers import FakeTextServer
 from tests.support.line import speak_and_pack, write_recipe, write_run
@@ -68,13 +69,13 @@ def digest(text):
 
 
 def put(root, url, **records):
-    with Store(root, url) as store:
+    with open_store(root, url) as store:
         for name, value in records.items():
             store.completions.put(digest(name), {"text": value})
 
 
 def texts(root, url, names):
-    with Store(root, url) as store:
+    with open_store(root, url) as store:
         found = [store.completions.get(digest(name)) for name in names]
     return [record and record["text"] for record in found]
 
@@ -100,16 +101,16 @@ def test_a_record_of_one_run_is_found_by_another(tmp_path, request, place):
         "memory": lambda: f"memory://{secrets.token_hex(4)}",
     }[place]()
     put(tmp_path / "one", shared, a="of one")
-    with Store(tmp_path / "two", shared) as store:
+    with open_store(tmp_path / "two", shared) as store:
         assert store.completions.get(digest("a")) == {"text": "of one"}
         store.clips.put(digest("clip"), b"sound")
         assert digest("clip") in store.clips
-    with Store(tmp_path / "one", shared) as store:
+    with open_store(tmp_path / "one", shared) as store:
         assert digest("clip") in store.clips
         assert store.clips.read(digest("clip")) == b"sound"
         assert digest("other") not in store.clips
         assert list(store.completions.values()) == [{"text": "of one"}]
-    with Store(tmp_path / "two", shared) as store:
+    with open_store(tmp_path / "two", shared) as store:
         assert list(store.completions.values()) == []  # it made none itself
 
 
@@ -166,16 +167,16 @@ def test_what_a_lost_machine_had_sent_is_fetched_and_never_cut_short(tmp_path, u
 def test_clips_from_before_the_store_was_shared_are_not_made_again(tmp_path, url):
     with Store(tmp_path / "run") as store:
         store.clips.put(digest("clip"), b"sound")
-    with Store(tmp_path / "run", url) as store:
+    with open_store(tmp_path / "run", url) as store:
         assert digest("clip") in store.clips
         assert store.clips.read(digest("clip")) == b"sound"
-    with Store(tmp_path / "other", url) as store:
+    with open_store(tmp_path / "other", url) as store:
         assert digest("clip") in store.clips
         assert digest("none") not in store.clips
 
 
 def test_a_run_shares_while_it_works_in_segments_that_never_change(tmp_path, url, s3, bucket, soon):
-    with Store(tmp_path / "one", url) as store:
+    with open_store(tmp_path / "one", url) as store:
         for number in range(3):
             store.completions.put(digest(number), {"text": str(number)})
             while len(s3.objects(bucket, RECORDS)) <= number:
@@ -205,7 +206,7 @@ from hashlib import sha256
 from pathlib import Path
 from corpus.store.digest_store import Store
 root, url, name, count = sys.argv[1:]
-with Store(Path(root), url) as store:
+with open_store(Path(root), url) as store:
     for number in range(int(count)):
         digest = sha256(f"{name}{number}".encode()).hexdigest()
         store.completions.put(digest, {"text": f"{name}{number}"})
@@ -234,7 +235,7 @@ def test_a_kill_between_puts_loses_nothing(tmp_path, url, s3, bucket):
     assert texts(tmp_path / "one", url, names) == names
     (content,) = s3.objects(bucket, RECORDS).values()
     assert content.endswith(b"}\n")
-    with Store(tmp_path / "two", url) as store:
+    with open_store(tmp_path / "two", url) as store:
         assert [store.completions.get(digest(name))["text"] for name in names] == names
         assert [name for name in names if digest(name) in store.clips] == names[::10]
 
@@ -251,11 +252,11 @@ def test_two_writers_at_once_come_to_the_union(tmp_path, url):
 
 
 def test_a_clip_is_one_request_each_way_and_which_there_are_is_one_listing(tmp_path, url, s3):
-    with Store(tmp_path / "one", url) as store:
+    with open_store(tmp_path / "one", url) as store:
         for number in range(5):
             store.clips.put(digest(number), b"sound")
     s3.requests.clear()
-    with Store(tmp_path / "two", url) as store:
+    with open_store(tmp_path / "two", url) as store:
         assert sum(digest(number) in store.clips for number in range(100)) == 5
         store.clips.put(digest(5), b"more")
         assert digest(5) in store.clips
@@ -268,7 +269,7 @@ def test_a_clip_is_one_request_each_way_and_which_there_are_is_one_listing(tmp_p
 @pytest.mark.parametrize("damage", ["gone", "empty"])
 def test_a_listed_clip_that_is_gone_is_named_and_made_anew(tmp_path, url, s3, bucket, damage):
     name = digest("a")
-    with Store(tmp_path / "one", url) as store:
+    with open_store(tmp_path / "one", url) as store:
         store.clips.put(name, b"sound")
         key = f"store/clips/{name[:2]}/{name}.flac"
         if damage == "gone":
@@ -277,7 +278,7 @@ def test_a_listed_clip_that_is_gone_is_named_and_made_anew(tmp_path, url, s3, bu
             s3.client.put_object(Bucket=bucket, Key=key, Body=b"")
         with pytest.raises(SympatheiaError, match=f"{name}.* gone or empty. Run the same command"):
             store.clips.read(name)
-    with Store(tmp_path / "one", url) as store:
+    with open_store(tmp_path / "one", url) as store:
         assert name not in store.clips
         store.clips.put(name, b"sound")
         assert store.clips.read(name) == b"sound"
@@ -317,7 +318,7 @@ def test_packing_reads_a_bounded_number_of_clips_ahead_in_order():
 def test_a_passing_failure_is_survived(tmp_path, url, s3, kind):
     what = ("GET .*list-type", "PUT .*jsonl", "GET .*jsonl", "PUT .*flac", "GET .*flac")
     s3.faults = [Fault(kind, pattern) for pattern in what]
-    with Store(tmp_path / "one", url) as store:
+    with open_store(tmp_path / "one", url) as store:
         store.completions.put(digest("a"), {"text": "x"})
         store.clips.put(digest("a"), b"sound")
         assert store.clips.read(digest("a")) == b"sound"
@@ -329,7 +330,7 @@ def test_uploads_that_fail_on_the_way_are_logged_and_made_up_for(
     tmp_path, url, s3, bucket, soon, caplog
 ):
     s3.faults = [Fault("error", "PUT .*records", 4)]
-    with caplog.at_level(logging.WARNING), Store(tmp_path / "one", url) as store:
+    with caplog.at_level(logging.WARNING), open_store(tmp_path / "one", url) as store:
         store.completions.put(digest("a"), {"text": "x"})
         while not s3.objects(bucket, RECORDS):
             pass
@@ -342,7 +343,7 @@ def test_what_cannot_be_sent_at_the_end_is_kept_and_sent_by_the_next(tmp_path, u
     s3.faults = [Fault("error", "PUT .*records", 99)]
     with pytest.raises(SympatheiaError, match=r"storage\.url.*are kept in .*same command.*sends"):
         put(tmp_path / "one", url, a="x")
-    with pytest.raises(ZeroDivisionError), Store(tmp_path / "three", url) as store:
+    with pytest.raises(ZeroDivisionError), open_store(tmp_path / "three", url) as store:
         store.completions.put(digest("b"), {"text": "y"})
         raise ZeroDivisionError
     assert "The same command, run again, sends them" in caplog.text
@@ -352,7 +353,7 @@ def test_what_cannot_be_sent_at_the_end_is_kept_and_sent_by_the_next(tmp_path, u
 
 
 def test_a_clip_that_cannot_be_kept_or_read_is_a_sentence(tmp_path, url, s3):
-    with Store(tmp_path / "one", url) as store:
+    with open_store(tmp_path / "one", url) as store:
         store.clips.put(digest("b"), b"sound")
         s3.faults = [Fault("error", "flac", 99)]
         with pytest.raises(SympatheiaError, match=r"storage\.url: clips/.* cannot be written"):
@@ -364,23 +365,23 @@ def test_a_clip_that_cannot_be_kept_or_read_is_a_sentence(tmp_path, url, s3):
 
 def test_a_place_that_cannot_be_used_is_a_sentence(tmp_path, url, s3, monkeypatch):
     with pytest.raises(InvalidInput, match=r"storage\.url: nowhere://x/y cannot be opened"):
-        Store(tmp_path, "nowhere://x/y")
+        open_store(tmp_path, "nowhere://x/y")
     with pytest.raises(SympatheiaError, match=r"storage\.url: s3://no-such-bucket/x .*not exist"):
-        Store(tmp_path, "s3://no-such-bucket/x")
+        open_store(tmp_path, "s3://no-such-bucket/x")
     assert "no-such-bucket" not in str(s3.client.list_buckets())  # nor was it made
     s3.faults = [Fault("error", "PUT .*opened", 2)]
     with pytest.raises(
         SympatheiaError, match=r"storage\.url: .*internal error.*may read and write"
     ):
-        Store(tmp_path, url)
+        open_store(tmp_path, url)
     S3FileSystem.clear_instance_cache()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someoneElse")
     with pytest.raises(SympatheiaError, match=r"storage\.url: .*access key is not known"):
-        Store(tmp_path, url)
+        open_store(tmp_path, url)
     S3FileSystem.clear_instance_cache()
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     with pytest.raises(SympatheiaError, match=r"storage\.url: .*Unable to locate credentials"):
-        Store(tmp_path, url)
+        open_store(tmp_path, url)
 
 
 # Whole runs

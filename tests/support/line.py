@@ -23,6 +23,7 @@ from corpus.servers.endpoint_pool import Endpoints, Open
 from corpus.speech.builtin_voice import BuiltinVoice
 from corpus.speech.speech_stage import speak_all
 from corpus.store.digest_store import Store
+from corpus.store.opening import open_store
 from corpus.text.text_stage import write_texts
 
 SYMPATHEIA = Path(sys.executable).with_name("sympatheia")
@@ -103,7 +104,7 @@ def write_run(folder: Path, recipe: Path, *overrides: str, with_responses=True) 
                 with_responses=with_responses,
             )
 
-    with run.locked(), Store(run.store, loaded.storage.url) as store:
+    with run.locked(), open_store(run.store, loaded.storage.url) as store:
         run.adopt(loaded, prompts)
         asyncio.run(texts(store))
     assert plan.query_count
@@ -118,7 +119,7 @@ def speak_and_pack(run: RunFolder) -> None:
     progress = Progress(None)
     for stage in ("speech", "shards"):
         progress.begin(stage, {})
-    with Store(run.store, recipe.storage.url) as store:
+    with open_store(run.store, recipe.storage.url) as store:
         with BuiltinVoice(recipe.speech) as voice:
             asyncio.run(speak_all(run, recipe.speech, plan, prompts, store, voice, progress))
         write_corpus(run, recipe, prompts, store, BuiltinVoice.model, progress)

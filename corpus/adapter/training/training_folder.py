@@ -8,9 +8,9 @@ from typing import Any
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from corpus.adapter import DONE
 from corpus.adapter.training.adapter_folder import CONFIG, WEIGHTS
 from corpus.errors import InvalidInput
+from corpus.run.run_folder import TRAINED
 from corpus.store.digest_store import write_whole
 from schemas.recipe import Adapter
 
@@ -41,7 +41,7 @@ class TrainingFolder:
         self._root = root
         self.checkpoints = str(root / "checkpoints")
         self._begun = root / "checkpoints" / "begun.json"
-        self._done = root / DONE
+        self._done = root / TRAINED
 
     def remove_torn(self) -> None:
         """Removes checkpoints that were being written when their training was killed.

@@ -7,8 +7,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from corpus.checks.dataset_check import check_folder
+from corpus.dataset.storage_copy import copy_out
 from corpus.errors import InvalidInput, SympatheiaError
-from corpus.store.object_storage import copy_out
 
 
 @pytest.fixture
