@@ -19,10 +19,9 @@ from prefect.artifacts import (
 )
 from prefect.exceptions import PrefectException
 
-from corpus.checks.gates import Gate
+from corpus.checks.gates import Gate, gates_as_data
 from corpus.run.progress import Progress
 from flows.display import duration, servers_line
-from flows.status import gates_as_data
 
 UPDATE_EVERY_SECONDS = 10.0
 FIGURES_EVERY = 30

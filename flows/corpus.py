@@ -12,8 +12,8 @@ from flows.orders import resolve
 from flows.sentences import fails_in_words
 from flows.training import require_deployment, start_training
 from flows.work import Work, at_work
+from schemas.names import STAGES
 from schemas.orders import CorpusOrder
-from schemas.recipe import STAGES
 
 DEMO = CorpusOrder()
 """What is built where nothing else is asked for."""

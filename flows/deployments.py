@@ -13,7 +13,7 @@ import click
 
 from corpus.errors import InvalidInput, SympatheiaError
 from flows.services import READY_SECONDS
-from schemas.orders import DEPLOYMENT
+from schemas.names import DEPLOYMENT
 
 if TYPE_CHECKING:  # imported where it is used, so that help and refusals come at once
     from prefect import Flow
@@ -23,16 +23,16 @@ PROCESS = "process"
 WAIT_SECONDS = 0.5
 
 
-@click.command()
-@click.option("--pool", default=DEPLOYMENT, show_default=True, help="The work pool that runs them.")
-@click.option(
-    "--gpu-pool",
-    help="The work pool that runs the adapter's training; that of --pool if not given.",
-)
-def deploy(pool: str, gpu_pool: str | None) -> None:
-    """Register the flows with the Prefect server at PREFECT_API_URL, which is waited for.
+def register(pool: str, gpu_pool: str) -> None:
+    """Registers every flow with the Prefect server at PREFECT_API_URL, which is waited for.
 
-    A work pool that is not there is made, for workers that start processes.
+    Args:
+        pool: the work pool that runs them.
+        gpu_pool: the one that runs the adapter's training.
+
+    Raises:
+        InvalidInput: no server is named.
+        SympatheiaError: none answers there.
     """
     if not os.environ.get("PREFECT_API_URL"):
         raise InvalidInput(
@@ -50,7 +50,7 @@ def deploy(pool: str, gpu_pool: str | None) -> None:
     pools: dict[Flow[..., Any], str] = {
         build_corpus: pool,
         publish_dataset: pool,
-        train_adapter: gpu_pool or pool,
+        train_adapter: gpu_pool,
         publish_adapter: pool,
     }
     with get_client(sync_client=True) as client:

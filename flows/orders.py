@@ -9,8 +9,9 @@ from corpus.plan.recipe_files import load_recipe, recipe_prompts
 from corpus.plan.slot_layout import Plan
 from corpus.run.run_folder import RunFolder
 from corpus.speech.builtin_voice import require_speakers
+from schemas.names import STAGES
 from schemas.orders import CorpusOrder
-from schemas.recipe import STAGES, Recipe
+from schemas.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ from corpus.store.opening import open_store
 from corpus.text.text_stage import write_texts
 from flows.display import shown
 from flows.services import text_servers, vllm_server
-from schemas.recipe import STAGES, Llm, Recipe, Speech, Stage
+from schemas.names import STAGES, Stage
+from schemas.recipe import Llm, Recipe, Speech
 
 if TYPE_CHECKING:  # what speaks is imported when it is its turn, long after the first request
     from corpus.speech.speech_stage import Voice

@@ -8,10 +8,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.recipe import STAGES, Stage
+from schemas.names import DEPLOYMENT, STAGES, Stage
 
-DEPLOYMENT = "sympatheia"
-"""What every deployment is called, beside the name of its flow."""
 ADAPTER_DEPLOYMENT = f"adapter/{DEPLOYMENT}"
 
 

@@ -1,6 +1,6 @@
 """The recipe: everything a run is made from, as one validated model (one TOML file)."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -12,10 +12,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-
-Stage = Literal["plan", "queries", "responses", "speech", "shards"]
-STAGES: tuple[Stage, ...] = get_args(Stage)
-"""What a build goes through, and where it can be told to end."""
 
 BLOCK = 10
 """Query slots of a cell that share one shuffle of the split (design: exact shares per ten)."""

@@ -1,7 +1,8 @@
 """Gates: what must hold of a dataset, each with a number, a limit and a verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from corpus.errors import SympatheiaError
 
@@ -66,3 +67,18 @@ def require_passed(gates: Sequence[Gate]) -> None:
             f"{len(failed)} of {len(gates)} gates failed: {', '.join(failed)}. Mend what they "
             "name, or build the corpus again from its run folder."
         )
+
+
+def gates_as_data(gates: Iterable[Gate]) -> dict[str, Any]:
+    """Gates as plain data."""
+    listed = [
+        {
+            "name": gate.name,
+            "found": gate.found,
+            "limit": gate.limit,
+            "passed": gate.passed,
+            "examples": gate.examples,
+        }
+        for gate in gates
+    ]
+    return {"passed": all(gate["passed"] for gate in listed), "gates": listed}

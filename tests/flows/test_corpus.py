@@ -330,7 +330,7 @@ class Child(subprocess.Popen):
 subprocess.Popen = Child
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(FSIZE, (int(sys.argv.pop(1)), hard))
-from flows.cli import main
+from flows.cli.main import main
 main()
 """
 

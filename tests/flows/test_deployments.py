@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from corpus.run.run_folder import RunFolder
+from schemas.names import STAGES
 from schemas.orders import CorpusOrder
-from schemas.recipe import STAGES
 from tests.support.fake_servers import FakeTextServer
 from tests.support.line import texts_of, write_recipe
 from tests.support.prefect_cluster import PrefectCluster, until

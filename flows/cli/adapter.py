@@ -1,9 +1,11 @@
-"""The commands that lead from a corpus to an adapter; `flows.cli` takes them up."""
+"""The commands that lead from a corpus to an adapter."""
 
 import json
 from pathlib import Path
 
 import click
+
+from flows.cli.common import FOLDER
 
 SPEECH_TOKENIZER = click.option(
     "--speech-tokenizer",
@@ -32,7 +34,7 @@ def tokenize(files: tuple[str, ...], speech_tokenizer: str, device: str) -> None
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@FOLDER
 @SPEECH_TOKENIZER
 @click.option(
     "--device",
@@ -64,7 +66,7 @@ def encode(folder: Path, speech_tokenizer: str, device: str | None, output: Path
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@FOLDER
 @click.option(
     "--base",
     required=True,
@@ -124,6 +126,3 @@ def train(
     loss = trained.losses["eval_loss"]
     click.echo(f"Done: eval loss {loss:.4f}, the best at step {trained.best_step:,}.", err=True)
     click.echo(training.output)
-
-
-COMMANDS = (tokenize, encode, train)

@@ -113,21 +113,6 @@ def print_anchors(anchors: Iterable[Anchor]) -> None:
     Console().print(table)
 
 
-def gates_as_data(gates: Iterable[Gate]) -> dict[str, Any]:
-    """Gates as plain data."""
-    listed = [
-        {
-            "name": gate.name,
-            "found": gate.found,
-            "limit": gate.limit,
-            "passed": gate.passed,
-            "examples": gate.examples,
-        }
-        for gate in gates
-    ]
-    return {"passed": all(gate["passed"] for gate in listed), "gates": listed}
-
-
 def print_gates(gates: Iterable[Gate]) -> None:
     """Prints every gate with its number, limit and verdict, and where those that failed do."""
     table = _table("gate", "found", "limit", "verdict", "where, for example")

@@ -1,14 +1,15 @@
-"""The commands that hand a corpus or an adapter on; `flows.cli` takes them up."""
+"""The commands that hand a corpus or an adapter on."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from flows.cli.common import FOLDER, say
+
 if TYPE_CHECKING:  # imported where they are used, so that help and refusals come at once
     from flows.publish import Published
 
-FOLDER = click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 REPO_ID = click.option("--repo-id", required=True, metavar="NAMESPACE/NAME", help="The repository.")
 PRIVATE = click.option("--private", is_flag=True, help="Make it private, if it is not there yet.")
 DRY_RUN = click.option(
@@ -34,10 +35,10 @@ def publish(folder: Path, repo_id: str, private: bool, dry_run: bool) -> None:
     publication = Publication(find_dataset(folder), repo_id, private=private)
     if dry_run:
         click.echo(publication.listing())
-        _say(f"Nothing was sent to {publication.url}, and the quality gates were not checked.")
+        say(f"Nothing was sent to {publication.url}, and the quality gates were not checked.")
         return
     require_token()
-    _say(f"{publication.folder}: {len(publication.files):,} files for {publication.url}")
+    say(f"{publication.folder}: {len(publication.files):,} files for {publication.url}")
     order = PublishOrder(folder=publication.folder, repo_id=repo_id, private=private)
     with prefect_api():
         from flows.publish import publish_dataset
@@ -67,10 +68,10 @@ def publish_adapter(folder: Path, repo_id: str, private: bool, dry_run: bool) ->
     if dry_run:
         require_whole(publication.folder)
         click.echo(publication.listing())
-        _say(f"Nothing was sent to {publication.url}.")
+        say(f"Nothing was sent to {publication.url}.")
         return
     require_token()
-    _say(f"{publication.folder}: {len(publication.files):,} files for {publication.url}")
+    say(f"{publication.folder}: {len(publication.files):,} files for {publication.url}")
     order = PublishOrder(folder=publication.folder, repo_id=repo_id, private=private)
     with prefect_api():
         from flows.publish_adapter import publish_adapter as publish_flow
@@ -102,12 +103,5 @@ def convert_adapter(folder: Path, output: Path, base: str) -> None:
 
 def _tell(published: "Published") -> None:
     done = "Published and verified" if published.changed else "Verified; there was nothing to send"
-    _say(f"{done}: commit {published.commit}.")
+    say(f"{done}: commit {published.commit}.")
     click.echo(published.url)
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)
-
-
-COMMANDS = (publish, publish_adapter, convert_adapter)

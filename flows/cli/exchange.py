@@ -1,0 +1,51 @@
+"""To and from the layout of the published pipeline: export, import."""
+
+from pathlib import Path
+
+import click
+
+from flows.cli.common import FOLDER, OVERRIDES, say
+
+
+@click.command()
+@FOLDER
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(["reference"]),
+    default="reference",
+    show_default=True,
+    help="The layout: that of the published pipeline.",
+)
+def export(folder: Path, output: Path, layout: str) -> None:
+    """Write a corpus into OUTPUT as the published pipeline lays it out, WAV files and all."""
+    from corpus.dataset import published_layout
+
+    pairs = {"reference": published_layout.export}[layout](folder, output)
+    say(f"{pairs:,} pairs of {folder} are in {output}.")
+    click.echo(output)
+
+
+@click.command("import")
+@click.argument("source", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option(
+    "--recipe",
+    default="sympatheia-18k",
+    show_default=True,
+    help="Says what the corpus is called, which models and voices made it, and its prompts.",
+)
+@OVERRIDES
+def import_(source: Path, output: Path, recipe: str, overrides: tuple[str, ...]) -> None:
+    """Read a corpus that the published pipeline made into the dataset folder OUTPUT."""
+    from corpus.dataset.published_layout import import_corpus
+    from corpus.plan.recipe_files import load_recipe, recipe_prompts
+
+    loaded = load_recipe(recipe, overrides)
+    done = import_corpus(source, output, loaded, recipe_prompts(loaded))
+    if done.left_out:
+        examples = ", ".join(done.examples)
+        say(f"Left out for want of a clip or an answer: {done.left_out:,}, such as {examples}.")
+    say(f"{done.pairs:,} pairs are in {output}; 'sympatheia check {output}' tells how good.")
+    click.echo(output)

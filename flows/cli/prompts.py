@@ -1,0 +1,64 @@
+"""What the prompts are: anchors list, anchors check, preview."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from flows.cli.common import OVERRIDES
+
+if TYPE_CHECKING:
+    from corpus.plan.prompt_files import Prompts
+
+PROMPTS_OPTION = click.option(
+    "--prompts",
+    type=click.Path(path_type=Path),
+    help="A prompts folder; the bundled one if not given.",
+)
+
+
+@click.group()
+def anchors() -> None:
+    """List or check the anchors of a prompts folder."""
+
+
+@anchors.command("list")
+@PROMPTS_OPTION
+def list_anchors(prompts: Path | None) -> None:
+    """List the anchors with their coordinates and styles."""
+    from flows.cli.status_tables import print_anchors
+
+    for loaded in _every_template_set(prompts)[:1]:
+        print_anchors(loaded.anchors)
+
+
+@anchors.command("check")
+@PROMPTS_OPTION
+def check_anchors(prompts: Path | None) -> None:
+    """Check that a prompts folder is complete and consistent."""
+    sets = _every_template_set(prompts)
+    click.echo(
+        f"{sets[0].folder}: {len(sets[0].anchors)} anchors, {len(sets[0].topics)} topics, "
+        f"templates {', '.join(loaded.template_set for loaded in sets)}: all in order."
+    )
+
+
+def _every_template_set(folder: Path | None) -> list["Prompts"]:
+    from corpus.plan.prompt_files import BUNDLED, load_prompts, template_sets
+
+    folder = folder or BUNDLED
+    # A folder without any set is refused by name, as one without the usual set.
+    return [load_prompts(folder, name) for name in template_sets(folder) or ["full"]]
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--anchor", required=True, help="The anchor to preview.")
+@click.option("-n", "count", type=click.IntRange(0, 20), default=1, help="How many sample pairs.")
+@OVERRIDES
+def preview(recipe: str, anchor: str, count: int, overrides: tuple[str, ...]) -> None:
+    """Show the prompts of an anchor and some sample pairs, without writing a run."""
+    from corpus.plan.recipe_files import load_recipe
+    from flows.cli.prompt_preview import print_preview
+
+    print_preview(load_recipe(recipe, overrides), anchor, count)

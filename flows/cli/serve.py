@@ -1,0 +1,77 @@
+"""Servers that the pipeline can use: text, voice, qwen-tts."""
+
+from pathlib import Path
+
+import click
+
+
+@click.group(
+    epilog="For a corpus worth training on, serve the text model with vLLM, name its address in "
+    "llm.endpoints, or let a build start it (llm.vllm.python):\n\n"
+    "\b\n"
+    "vllm serve Qwen/Qwen3-32B --port 8000 --reasoning-parser qwen3 \\\n"
+    "    --enable-prefix-caching --tensor-parallel-size 2"
+)
+def serve() -> None:
+    """Run one of the servers that the pipeline can use."""
+
+
+@serve.command("text")
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Texts depend on this number; busy cores make more of them slower, not faster.",
+)
+def serve_text(port: int, threads: int) -> None:
+    """Serve the embedded text model at /v1/chat/completions."""
+    from corpus.voices import embedded_text_server
+
+    embedded_text_server.serve(port, threads)
+
+
+@serve.command("voice")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=8091, show_default=True)
+def serve_voice(host: str, port: int) -> None:
+    """Serve the builtin voice at /v1/audio/speech."""
+    from corpus.voices import builtin_server
+
+    builtin_server.serve(host, port)
+
+
+@serve.command("qwen-tts")
+@click.option("--model", required=True, help="A Qwen3-TTS CustomVoice model: folder or hub name.")
+@click.option(
+    "--device",
+    default="cuda:0",
+    show_default=True,
+    help="Where it runs: cpu, cuda:0, or several as cuda:0,cuda:1, each in a process of its own.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=8091, show_default=True)
+@click.option(
+    "--batch",
+    type=click.IntRange(1),
+    default=16,
+    show_default=True,
+    help="Most requests spoken together; 1 makes each repeatable by its seed.",
+)
+@click.option("--name", default="", help="What requests call the model; as it is called here.")
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path),
+    help="An interpreter that has qwen-tts; .venv-qwen-tts/bin/python if it is there.",
+)
+def serve_qwen_tts(
+    model: str, device: str, host: str, port: int, batch: int, name: str, python: Path | None
+) -> None:
+    """Serve Qwen3-TTS at /v1/audio/speech, after `make setup-qwen-tts`."""
+    from corpus.voices import qwen_server
+
+    devices = [one.strip() for one in device.split(",")]
+    qwen_server.launch(
+        python, model=model, devices=devices, host=host, port=port, batch=batch, name=name
+    )

@@ -1,0 +1,10 @@
+"""Names that the command line needs before anything else is imported."""
+
+from typing import Literal, get_args
+
+Stage = Literal["plan", "queries", "responses", "speech", "shards"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+"""What a build goes through, and where it can be told to end."""
+
+DEPLOYMENT = "sympatheia"
+"""What every deployment is called, beside the name of its flow, and the work pool of them all."""
