@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from corpus.compute.local_or_dask import Workers
-from corpus.plan.recipe_files import recipe_prompts
-from corpus.plan.slot_layout import Plan
+from corpus.plan.blueprint import Blueprint
+from corpus.run.open_run import OpenRun
 from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
 from corpus.speech.builtin_voice import BuiltinVoice, speak
 from corpus.speech.speech_stage import Clip, ClipRequest, speak_all
 from corpus.store.digest_store import Store
-from schemas.recipe import Speech
+from schemas.recipe import Compute, Speech
 from tests.support.dask_cluster import DaskCluster
 from tests.support.fake_servers import FakeTextServer
 from tests.support.line import write_recipe, write_run
@@ -56,12 +56,12 @@ class Noted(BuiltinVoice):
 def stage(run: RunFolder, store: Path, dask: str) -> tuple[dict[str, float], list[ClipRequest]]:
     """Speaks everything into a new store; what that took, and what was asked of the voice."""
     recipe = run.read_recipe()
-    prompts = recipe_prompts(recipe)
-    plan, progress = Plan(recipe, prompts), Progress(None)
+    recipe = recipe.model_copy(update={"compute": Compute(dask=dask)})
+    progress = Progress(None)
     progress.begin("speech", {})
     begun = time.perf_counter()
     with Store(store) as opened, Noted(recipe.speech, dask) as voice:
-        asyncio.run(speak_all(run, recipe.speech, plan, prompts, opened, voice, progress, dask))
+        asyncio.run(speak_all(OpenRun(Blueprint.of(recipe), run, opened, progress), voice))
     seconds = time.perf_counter() - begun
     clips = progress.stages["speech"].done
     figures = {

@@ -25,6 +25,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,7 @@ import numpy as np
 import psutil
 
 from corpus.dataset.shard_writer import corpus_rows, write_corpus
-from corpus.plan.recipe_files import recipe_prompts
-from corpus.plan.slot_layout import Plan
+from corpus.run.open_run import OpenRun
 from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import read_rows, write_table
@@ -41,7 +42,6 @@ from corpus.sound.clip_audio import encode_flac
 from corpus.speech.speech_stage import QUERY
 from corpus.store.digest_store import Store
 from schemas.audio import SAMPLE_RATE
-from schemas.recipe import Recipe
 from schemas.tables import CLIPS, FEATURES
 from tests.support.browser import browser_at
 from tests.support.line import SYMPATHEIA
@@ -82,12 +82,8 @@ def _noise(rng: np.random.Generator, seconds: int) -> bytes:
 
 def pack_ours(folder: Path) -> None:
     """Packs the run with the project's writer."""
-    run, recipe = _opened(folder)
-    progress = Progress(None)
-    prompts = recipe_prompts(recipe)
-    progress.begin("shards", {pair.cell: 1 for pair in Plan(recipe, prompts).pairs()})
-    with Store(run.store) as store:
-        write_corpus(run, recipe, prompts, store, "noise", progress)
+    with _opened(folder) as run:
+        write_corpus(run)
 
 
 def pack_theirs(folder: Path) -> None:
@@ -95,15 +91,12 @@ def pack_theirs(folder: Path) -> None:
     import datasets
     from datasets.arrow_writer import ParquetWriter
 
-    run, recipe = _opened(folder)
     features = datasets.Features.from_dict(FEATURES)
-    prompts = recipe_prompts(recipe)
     writers: dict[tuple[str, str], ParquetWriter] = {}
     out = folder / "theirs"
     out.mkdir()
-    with Store(run.store) as store:
-        rows = corpus_rows(run, recipe, prompts, Plan(recipe, prompts), store, "noise")
-        for pair, row in rows:
+    with _opened(folder) as run:
+        for pair, row in corpus_rows(run):
             key = (pair.query.subset, pair.query.split)
             if key not in writers:
                 path = str(out / f"{key[0]}-{key[1]}.parquet")
@@ -113,9 +106,13 @@ def pack_theirs(folder: Path) -> None:
             writer.finalize()
 
 
-def _opened(folder: Path) -> tuple[RunFolder, Recipe]:
-    run = RunFolder(folder)
-    return run, run.read_recipe()
+@contextmanager
+def _opened(folder: Path) -> Iterator[OpenRun]:
+    run, progress = RunFolder(folder), Progress(None)
+    blueprint = run.blueprint()
+    progress.begin("shards", {pair.cell: 1 for pair in blueprint.plan.pairs()})
+    with Store(run.store) as store:  # never a shared one: this is noise
+        yield OpenRun(blueprint, run, store, progress)
 
 
 def watched(command: list[str]) -> dict[str, Any]:

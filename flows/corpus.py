@@ -1,5 +1,6 @@
 """The corpus flow: from a recipe in a run folder to a dataset folder."""
 
+from functools import lru_cache
 from pathlib import Path
 
 from prefect import flow, runtime, task
@@ -8,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from corpus.checks.gates import require_passed
 from corpus.errors import InvalidInput
 from flows.artifacts import leave_gates, leave_link, on_prefects_pages
-from flows.orders import resolve
+from flows.orders import Resolved, resolve
 from flows.sentences import fails_in_words
 from flows.training import require_deployment, start_training
 from flows.work import Work, at_work
@@ -23,10 +24,17 @@ def _name() -> str:
     """What a run is called: its recipe, how much it makes, and where it ends."""
     order = CorpusOrder.model_validate(runtime.flow_run.parameters["order"])
     try:
-        asked = resolve(order)
+        blueprint = _resolved(order, runtime.flow_run.id).blueprint
     except InvalidInput:  # the flow, which comes next, fails with it
         return order.recipe
-    return f"{asked.recipe.name}, {asked.plan.pair_count:,} pairs, until {order.until}"
+    name, pairs = blueprint.recipe.name, blueprint.plan.pair_count
+    return f"{name}, {pairs:,} pairs, until {order.until}"
+
+
+@lru_cache(maxsize=1)
+def _resolved(order: CorpusOrder, _: str) -> Resolved:
+    """What a flow run's order means, read once for the run's name and for the run itself."""
+    return resolve(order)
 
 
 @flow(name="corpus", flow_run_name=_name)
@@ -45,10 +53,11 @@ def build_corpus(order: CorpusOrder = DEMO) -> None:
         InvalidInput: the order cannot be met.
         SympatheiaError: a stage cannot be finished, or a gate fails; whatever was made is kept.
     """
-    asked = resolve(order)
+    asked = _resolved(order, runtime.flow_run.id)
+    name, folder = asked.blueprint.recipe.name, asked.folder.root
     if order.then_train:
         require_deployment(order.then_train.deployment)
-    with at_work(asked.run, order.until, adopt=(asked.recipe, asked.prompts)) as work:
+    with at_work(asked.folder, asked.blueprint, order.until) as work:
         if order.until != "plan":
             write(work)
         if order.until in ("speech", "shards"):
@@ -58,11 +67,11 @@ def build_corpus(order: CorpusOrder = DEMO) -> None:
     if order.until != STAGES[-1]:
         return
     if order.report:
-        report(asked.recipe.name, asked.run.root)
+        report(name, folder)
     if order.check or order.then_train:
-        check(asked.recipe.name, asked.run.root)
+        check(name, folder)
     if order.then_train:
-        start_training(order.then_train, asked.run.root)
+        start_training(order.then_train, folder)
 
 
 # A run at work is neither hashed nor stored: what it made is in its store already.
@@ -71,23 +80,27 @@ def build_corpus(order: CorpusOrder = DEMO) -> None:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def write(work: Work) -> None:
     """Has every query written, and every response unless the run ends before them."""
-    with on_prefects_pages(work.recipe.name, work.progress, ("queries", "responses")):
+    with on_prefects_pages(work.name, work.run.progress, ("queries", "responses")):
         work.texts()
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def speak(work: Work) -> None:
     """Has every accepted text spoken."""
-    with on_prefects_pages(work.recipe.name, work.progress, ("speech",)):
+    with on_prefects_pages(work.name, work.run.progress, ("speech",)):
         work.speak()
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def pack(work: Work) -> None:
     """Packs texts and clips into the dataset folder."""
-    with on_prefects_pages(work.recipe.name, work.progress, ("shards",)):
+    with on_prefects_pages(work.name, work.run.progress, ("shards",)):
         work.pack()
-    leave_link(work.recipe.name, "card", (work.run.corpus / "README.md").resolve().as_uri())
+    leave_link(
+        work.name,
+        "card",
+        (work.run.folder.corpus / "README.md").resolve().as_uri(),
+    )
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

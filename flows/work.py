@@ -15,13 +15,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib import metadata
-from typing import TYPE_CHECKING
 
 from corpus.embedding.embedding_process import EmbeddingProcess
-from corpus.plan.prompt_files import Prompts
-from corpus.plan.recipe_files import recipe_prompts
-from corpus.plan.slot_layout import Plan
+from corpus.plan.blueprint import Blueprint
 from corpus.run.event_log import logged
+from corpus.run.open_run import OpenRun
 from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
 from corpus.servers.endpoint_pool import Endpoints, Open
@@ -30,10 +28,7 @@ from corpus.text.text_stage import write_texts
 from flows.display import shown
 from flows.services import text_servers, vllm_server
 from schemas.names import STAGES, Stage
-from schemas.recipe import Llm, Recipe, Speech
-
-if TYPE_CHECKING:  # what speaks is imported when it is its turn, long after the first request
-    from corpus.speech.speech_stage import Voice
+from schemas.recipe import Llm, Speech
 
 STOP_SECONDS = 1.0
 """How long an interrupted run waits for its requests in flight to be let go."""
@@ -45,43 +40,40 @@ _open: dict[str, "Work"] = {}
 
 
 @contextmanager
-def at_work(
-    run: RunFolder, until: Stage, adopt: tuple[Recipe, Prompts] | None = None
-) -> Iterator["Work"]:
+def at_work(folder: RunFolder, blueprint: Blueprint, until: Stage) -> Iterator["Work"]:
     """A run opened for work up to a stage; the one already open in this process, if there is one.
 
     Args:
-        run: the run's folder.
+        folder: the run's folder, which takes on the blueprint.
+        blueprint: what is to be made.
         until: the last stage.
-        adopt: a recipe, with its prompts, that the folder is to take on first.
 
     Raises:
         InvalidInput: the folder holds the run of another recipe.
         SympatheiaError: another process is at work in the folder.
     """
-    key = str(run.root.resolve())
+    key = str(folder.root.resolve())
     if key in _open:
         yield _open[key]
         return
-    with run.locked():
-        if adopt:
-            run.adopt(*adopt)
-        with logged(run.log):
-            work = Work(run, until)
-            with _told(work), work.store, shown(work.progress):
+    with folder.locked():
+        folder.adopt(blueprint)
+        with logged(folder.log), open_store(folder.store, blueprint.recipe.storage.url) as store:
+            work = Work(OpenRun(blueprint, folder, store, Progress(folder.progress)), until)
+            with _told(work), shown(work.run.progress):
                 _open[key] = work
                 try:
                     yield work
                 finally:
                     del _open[key]
                     work.stop()
-                    work.progress.close()
+                    work.run.progress.close()
 
 
 @contextmanager
 def _told(work: "Work") -> Iterator[None]:
     """Logs that a build began, and how it ended."""
-    about = {"recipe": work.recipe.name, "until": work.until}
+    about = {"recipe": work.name, "until": work.until}
     log.info("build begun", extra=about | {"version": metadata.version("sympatheia-corpus")})
     begun = time.monotonic()
     try:
@@ -97,22 +89,20 @@ def _told(work: "Work") -> Iterator[None]:
 class Work:
     """The stages of one run, up to and including `until`."""
 
-    def __init__(self, run: RunFolder, until: Stage) -> None:
+    def __init__(self, run: OpenRun, until: Stage) -> None:
         self.run = run
         self.until = until
-        self.recipe = run.read_recipe()
-        self.prompts = recipe_prompts(self.recipe)
-        self.plan = Plan(self.recipe, self.prompts)
-        self.store = open_store(run.store, self.recipe.storage.url)
-        self.progress = Progress(run.progress)
+        self.name = run.blueprint.recipe.name
+        self._recipe = run.blueprint.recipe
         self._texts: Future[None] | None = None
         self._writer: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
         self._lay_out()
 
     def _lay_out(self) -> None:
         """Opens the stages that will run, with every cell's number of slots."""
-        queries = Counter(slot.cell for slot in self.plan.queries())
-        pairs = Counter(slot.cell for slot in self.plan.pairs())
+        plan = self.run.blueprint.plan
+        queries = Counter(slot.cell for slot in plan.queries())
+        pairs = Counter(slot.cell for slot in plan.pairs())
         totals = {
             "queries": queries,
             "responses": pairs,
@@ -120,7 +110,7 @@ class Work:
             "shards": pairs,
         }
         for stage in STAGES[1 : STAGES.index(self.until) + 1]:
-            self.progress.begin(stage, dict(totals[stage]))
+            self.run.progress.begin(stage, dict(totals[stage]))
 
     # Texts
 
@@ -151,24 +141,17 @@ class Work:
         task = asyncio.current_task()
         assert task is not None
         self._writer = asyncio.get_running_loop(), task
-        with EmbeddingProcess(self.recipe.dedup.model, self.recipe.compute.dask) as embedder:
+        recipe = self._recipe
+        with EmbeddingProcess(recipe.dedup.model, recipe.compute.dask) as embedder:
             async with _when_needed(self._open_text_servers) as pool:
-                await write_texts(
-                    self.run,
-                    self.recipe,
-                    self.prompts,
-                    self.store,
-                    pool,
-                    embedder,
-                    self.progress,
-                    with_responses=self.until != "queries",
-                )
+                with_responses = self.until != "queries"
+                await write_texts(self.run, pool, embedder, with_responses=with_responses)
 
     async def _open_text_servers(self, stack: AsyncExitStack) -> Endpoints:
-        llm = self.recipe.llm
+        llm = self._recipe.llm
         addresses, each = llm.endpoints, None
         if llm.vllm.python:
-            own = vllm_server(llm.model, llm.vllm, self.run.vllm_log)
+            own = vllm_server(llm.model, llm.vllm, self.run.folder.vllm_log)
             addresses = (await asyncio.to_thread(stack.enter_context, own),)
         elif not addresses:
             embedded = text_servers(min(llm.concurrency, os.cpu_count() or 1))
@@ -194,7 +177,7 @@ class Work:
         )
         await stack.enter_async_context(pool)
         await pool.check()
-        watching = self.progress.watching(
+        watching = self.run.progress.watching(
             section, pool.snapshot, servers.gpus, servers.gpu_hour_price
         )
         stack.enter_context(watching)
@@ -217,47 +200,35 @@ class Work:
             SympatheiaError: some cannot be; whatever was made is kept.
         """
         from corpus.speech.builtin_voice import BuiltinVoice
+        from corpus.speech.speech_stage import speak_all
 
-        if self.recipe.speech.backend == "openai":
-            asyncio.run(self._speak_served(self.recipe.speech))
+        if self._recipe.speech.backend == "openai":
+            asyncio.run(self._speak_served())
         else:
-            with BuiltinVoice(self.recipe.speech, self.recipe.compute.dask) as voice:
-                asyncio.run(self._speak_with(voice))
+            with BuiltinVoice(self._recipe.speech, self._recipe.compute.dask) as voice:
+                asyncio.run(speak_all(self.run, voice))
 
-    async def _speak_served(self, speech: Speech) -> None:
+    async def _speak_served(self) -> None:
         from corpus.speech.served_voice import ServedVoice
+        from corpus.speech.speech_stage import speak_all
+
+        speech = self._recipe.speech
 
         async def open_servers(stack: AsyncExitStack) -> Endpoints:
             return await self._open_pool(stack, speech.endpoints, speech, "speech")
 
         async with _when_needed(open_servers) as pool:
             voice = ServedVoice(speech.model, pool, speech.concurrency, speech.batch)
-            await self._speak_with(voice)
-
-    async def _speak_with(self, voice: "Voice") -> None:
-        from corpus.speech.speech_stage import speak_all
-
-        await speak_all(
-            self.run,
-            self.recipe.speech,
-            self.plan,
-            self.prompts,
-            self.store,
-            voice,
-            self.progress,
-            self.recipe.compute.dask,
-        )
+            await speak_all(self.run, voice)
 
     def pack(self) -> None:
         """Packs texts and clips into the dataset folder, and copies it where the recipe says."""
         from corpus.dataset.shard_writer import write_corpus
         from corpus.dataset.storage_copy import copy_out
-        from corpus.speech.builtin_voice import BuiltinVoice
 
-        tts_model = self.recipe.speech.model or BuiltinVoice.model
-        write_corpus(self.run, self.recipe, self.prompts, self.store, tts_model, self.progress)
-        if self.recipe.shards.target:
-            copy_out(self.run.corpus, self.recipe.shards.target)
+        write_corpus(self.run)
+        if self._recipe.shards.target:
+            copy_out(self.run.folder.corpus, self._recipe.shards.target)
 
 
 @asynccontextmanager

@@ -94,13 +94,10 @@ def check_clips(dataset: DatasetFolder, gates: Gates) -> None:
 
 def _loudness_of(dataset: DatasetFolder, slot: PairSlot, role: str) -> float:
     """The loudness that a clip is to have, LUFS."""
-    anchors = dataset.plan.anchors
-    if role == RESPONSE:
-        point = anchors[slot.anchor].response_delivery
-    elif slot.query.anchor:
-        point = anchors[slot.query.anchor].point
-    else:
-        point = dataset.prompts.anchor_file.neutral_query.delivery
+    blueprint = dataset.blueprint
+    answered = role == RESPONSE
+    manner = blueprint.response_manner(slot) if answered else blueprint.query_manner(slot.query)
+    point = manner.point
     return style_loudness(dataset.manifest.voice.loudness, point.valence, point.arousal)
 
 

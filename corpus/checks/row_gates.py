@@ -24,7 +24,7 @@ def check_rows(dataset: DatasetFolder, gates: Gates) -> None:
     gates.open("subset", "query_id", "emotion", "coordinates", "topic", "style", "voice")
     seen: Counter[str] = Counter()
     place = {slot_id: n for n, slot_id in enumerate(dataset.slots)}
-    topics = frozenset(dataset.prompts.topics)
+    topics = frozenset(dataset.blueprint.prompts.topics)
     for part in SUBSETS:
         last: dict[str, int] = {}
         for path, row in dataset.rows(part):
@@ -64,10 +64,9 @@ def _check_counts(dataset: DatasetFolder, gates: Gates, seen: Counter[str]) -> N
 def _offences(
     dataset: DatasetFolder, slot: PairSlot, row: Row, part: str, topics: frozenset[str]
 ) -> dict[str, bool]:
-    anchors, voice = dataset.plan.anchors, dataset.manifest.voice
-    anchor = anchors[slot.anchor]
-    neutral = dataset.prompts.anchor_file.neutral_query.style
-    asked = anchors[slot.query.anchor].query_style if slot.query.anchor else neutral
+    blueprint, voice = dataset.blueprint, dataset.manifest.voice
+    anchor = blueprint.plan.anchors[slot.anchor]
+    asked, answered = blueprint.query_manner(slot.query), blueprint.response_manner(slot)
     emotions = (row["query_emotion"], row["response_emotion"])
     voices = (row["query_voice"], row["response_voice"])
     return {
@@ -77,7 +76,7 @@ def _offences(
         "emotion": emotions != (slot.query.emotion, slot.anchor),
         "coordinates": (row["valence"], row["arousal"]) != (anchor.valence, anchor.arousal),
         "topic": row["topic"] not in topics,
-        "style": (row["query_style"], row["response_style"]) != (asked, anchor.response_style),
+        "style": (row["query_style"], row["response_style"]) != (asked.style, answered.style),
         "voice": voices != (voice.query_voice, voice.response_voice),
     }
 
@@ -114,10 +113,10 @@ def check_texts(dataset: DatasetFolder, gates: Gates) -> dict[str, str]:
         for text in (query, response):
             if text_rules.clean(text) != text:
                 gates.offend("not_clean", f"{slot_id}: {text:.60}")
-        reason = query_problem(dataset.prompts, dataset.plan, slot.query, query)
+        reason = query_problem(dataset.blueprint, slot.query, query)
         if reason:
             gates.offend("query_rule", f"{slot_id}: {reason}")
-        reason = response_problem(dataset.prompts, dataset.plan, slot, query, response)
+        reason = response_problem(dataset.blueprint, slot, query, response)
         if reason:
             gates.offend("response_rule", f"{slot_id}: {reason}")
     return queries

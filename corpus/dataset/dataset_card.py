@@ -8,9 +8,8 @@ from pathlib import Path
 import jinja2
 from huggingface_hub import DatasetCardData
 
-from corpus.plan.prompt_files import Prompts
+from corpus.plan.blueprint import Blueprint
 from corpus.plan.slot_layout import Plan
-from schemas.recipe import Recipe
 from schemas.slots import SPLITS, SUBSETS, TEXT
 from schemas.tables import FEATURES, TEXT_ROWS
 
@@ -40,15 +39,9 @@ class SplitFacts:
         return sum(path.stat().st_size for path in self.files)
 
 
-def write_card(
-    folder: Path,
-    recipe: Recipe,
-    prompts: Prompts,
-    plan: Plan,
-    tts_model: str,
-    facts: list[SplitFacts],
-) -> None:
-    """Writes `README.md` of a dataset folder."""
+def write_card(folder: Path, blueprint: Blueprint, tts_model: str, facts: list[SplitFacts]) -> None:
+    """Writes `README.md` of a dataset folder; `tts_model` is what spoke."""
+    recipe, plan = blueprint.recipe, blueprint.plan
     spoken = [fact for fact in facts if fact.subset in SUBSETS]
     rows = sum(fact.rows for fact in spoken)
     metadata = DatasetCardData(
@@ -68,7 +61,7 @@ def write_card(
     body = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         recipe=recipe,
         anchors=list(plan.anchors.values()),
-        prompts_digest=prompts.digest,
+        prompts_digest=blueprint.prompts.digest,
         tts_model=tts_model,
         facts=spoken,
         rows=rows,

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 
 from corpus.dataset.manifest import read_manifest
 from corpus.errors import SympatheiaError
-from corpus.plan.slot_layout import Plan
 from corpus.run.run_folder import RunFolder
 from schemas.slots import SUBSETS
 from schemas.tables import TEXT_ROWS
@@ -38,9 +37,8 @@ class DatasetFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.manifest = read_manifest(root)
-        self.prompts = self.manifest.prompts
-        self.plan = Plan(self.manifest.recipe, self.prompts, self.manifest.layout)
-        self.slots = {pair.id: pair for pair in self.plan.pairs()}
+        self.blueprint = self.manifest.blueprint()
+        self.slots = {pair.id: pair for pair in self.blueprint.plan.pairs()}
         self.readable: list[Path] = []
 
     def name(self, path: Path) -> str:

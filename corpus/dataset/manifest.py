@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from corpus.errors import InvalidInput
+from corpus.plan.blueprint import Blueprint
 from corpus.plan.prompt_files import Prompts, explain
-from corpus.plan.slot_layout import Plan
 from schemas.prompts import AnchorFile, RuleFile, TopicFile
 from schemas.recipe import Dedup, Emotional, Neutral, Recipe, Speech, Split
 
@@ -64,10 +64,9 @@ class Manifest(_Part):
     layout: dict[str, Annotated[str, Field(pattern=r"^[te-]*$")]] | None = None
     files: dict[str, FileFacts]
 
-    @property
-    def recipe(self) -> Recipe:
-        """A recipe of the same plan."""
-        return Recipe(
+    def blueprint(self) -> Blueprint:
+        """What was to be made; its prompts have no templates, and no folder."""
+        recipe = Recipe(
             name=self.name,
             seed=self.seed,
             anchors=self.anchors,
@@ -77,28 +76,22 @@ class Manifest(_Part):
             dedup=self.dedup,
             speech=Speech(**self.voice.model_dump()),
         )
-
-    @property
-    def prompts(self) -> Prompts:
-        """The anchors, topics and rules, as of a prompts folder; it has no templates."""
-        return Prompts(Path(NAME), "", self.anchor_file, self.topic_file, self.rules)
+        prompts = Prompts(Path(NAME), "", self.anchor_file, self.topic_file, self.rules)
+        return Blueprint.of(recipe, prompts, self.layout)
 
 
-def describe(
-    folder: Path, recipe: Recipe, prompts: Prompts, plan: Plan, rows: dict[Path, int]
-) -> None:
+def describe(folder: Path, blueprint: Blueprint, rows: dict[Path, int]) -> None:
     """Writes the manifest of a dataset folder whose other files are complete.
 
     Args:
         folder: the dataset folder.
-        recipe: what it was made from.
-        prompts: the prompts folder of the recipe.
-        plan: the slots that were filled.
+        blueprint: what it was made from.
         rows: the number of rows of each Parquet file.
 
     Raises:
         OSError: a file cannot be read, or the disk is full.
     """
+    recipe, prompts, plan = blueprint.recipe, blueprint.prompts, blueprint.plan
     speech = recipe.speech
     manifest = Manifest(
         name=recipe.name,

@@ -28,11 +28,11 @@ import pyarrow.parquet as pq
 from corpus.dataset.dataset_folder import DatasetFolder, dataset_root
 from corpus.dataset.shard_writer import Clip, Said, row_of, write_dataset
 from corpus.errors import InvalidInput, SympatheiaError
+from corpus.plan.blueprint import Blueprint
 from corpus.plan.prompt_files import Prompts
-from corpus.plan.slot_layout import LAYOUT, Plan
+from corpus.plan.slot_layout import LAYOUT
 from corpus.run.stage_tables import Row
 from corpus.sound.clip_audio import Undecodable, recode
-from corpus.speech.builtin_voice import BuiltinVoice
 from corpus.speech.speech_stage import QUERY, RESPONSE
 from schemas.audio import SAMPLE_RATE
 from schemas.recipe import BLOCK, Recipe
@@ -169,7 +169,7 @@ class Imported:
     examples: list[str]
 
 
-def import_corpus(source: Path, output: Path, recipe: Recipe, prompts: Prompts) -> Imported:
+def import_corpus(source: Path, output: Path, blueprint: Blueprint) -> Imported:
     """Reads a corpus in the published layout into a dataset folder of ours.
 
     Numbers and splits stay as they are. A pair without both of its clips is left out, and so is a
@@ -179,8 +179,8 @@ def import_corpus(source: Path, output: Path, recipe: Recipe, prompts: Prompts) 
     Args:
         source: the folder that has `Emotional` and `Neutral`, or one of them.
         output: a folder that is not there yet; it appears when it is whole.
-        recipe: says how the corpus is described: name, prompts, models and voices.
-        prompts: the prompts folder of the recipe, which has the anchors' coordinates.
+        blueprint: says how the corpus is described: name, prompts with the anchors' coordinates,
+            models and voices.
 
     Raises:
         InvalidInput: the output is there already; the source has no such corpus; a line is not of
@@ -189,6 +189,7 @@ def import_corpus(source: Path, output: Path, recipe: Recipe, prompts: Prompts) 
     """
     if output.exists():
         raise InvalidInput(f"{output} is there already; name a new folder.")
+    prompts = blueprint.prompts
     pairs, lost = _read_pairs(source, prompts)
     present = {pair.anchor for pair in pairs.values()}
     anchors = tuple(anchor.name for anchor in prompts.anchors if anchor.name in present)
@@ -201,25 +202,23 @@ def import_corpus(source: Path, output: Path, recipe: Recipe, prompts: Prompts) 
             f"{_metadata(Path(), EMOTIONAL, 'text_pairs', '{train,eval}')}."
         )
     layout = _layout(pairs)
-    described = _planned(recipe, anchors, layout)
-    plan = Plan(described, prompts, layout)
-    tts_model = recipe.speech.model or BuiltinVoice.model
+    described = Blueprint.of(_planned(blueprint.recipe, anchors, layout), prompts, layout)
 
     def rows() -> Iterator[tuple[PairSlot, Row]]:
         shared: tuple[Path | None, Clip | None] = (None, None)
-        for slot in plan.pairs():
+        for slot in described.plan.pairs():
             pair = pairs[slot.id]
             known, clip = shared
             if clip is None or known != pair.query_wav:
                 clip = _read_clip(pair.query_wav)
                 shared = pair.query_wav, clip
             said = Said(pair.topic, pair.query, pair.response, clip, _read_clip(pair.response_wav))
-            yield slot, row_of(slot, said, recipe, prompts, plan, tts_model)
+            yield slot, row_of(described, slot, said)
 
     unfinished = output.with_name(f".{output.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        write_dataset(unfinished, described, prompts, plan, tts_model, rows())
+        write_dataset(unfinished, described, rows())
         unfinished.rename(output)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

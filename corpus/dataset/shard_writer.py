@@ -19,15 +19,14 @@ import pyarrow.parquet as pq
 
 from corpus.dataset.dataset_card import SplitFacts, write_card
 from corpus.dataset.manifest import describe
-from corpus.plan.prompt_files import Prompts
-from corpus.plan.slot_layout import Plan
-from corpus.run.progress import Progress
-from corpus.run.run_folder import RunFolder
+from corpus.plan.blueprint import Blueprint
+from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows
 from corpus.run.up_to_date import Stamp
+from corpus.speech.builtin_voice import tts_model
 from corpus.speech.speech_stage import QUERY, RESPONSE
 from corpus.store.digest_store import Store
-from schemas.recipe import SERVING, Recipe
+from schemas.recipe import SERVING
 from schemas.slots import SPLITS, SUBSETS, TEXT, PairSlot
 from schemas.tables import AUDIO, ROWS, TEXT_ROWS
 
@@ -70,47 +69,40 @@ class Said:
     response_attempt: int = 0
 
 
-def write_corpus(
-    run: RunFolder,
-    recipe: Recipe,
-    prompts: Prompts,
-    store: Store,
-    tts_model: str,
-    progress: Progress,
-) -> None:
+def write_corpus(run: OpenRun) -> None:
     """Writes `corpus/`: the Parquet shards and the card. Does nothing if they are up to date.
 
     Raises:
         OSError: the disk is full or fails; the corpus that stood before is untouched.
     """
-    plan = Plan(recipe, prompts)
-    made_from = _inputs(run, recipe, prompts, tts_model)
-    stamp = Stamp(run.root / "tables" / "corpus.json", run.corpus)
+    folder, plan, progress = run.folder, run.blueprint.plan, run.progress
+    made_from = _inputs(run)
+    stamp = Stamp(folder.root / "tables" / "corpus.json", folder.corpus)
     if stamp.holds(made_from):
         for pair in plan.pairs():
             progress.filled(STAGE, pair.cell)
         return
 
     def rows() -> Iterator[tuple[PairSlot, Row]]:
-        for pair, row in corpus_rows(run, recipe, prompts, plan, store, tts_model):
+        for pair, row in corpus_rows(run):
             yield pair, row
             progress.filled(STAGE, pair.cell)
 
-    with _taking_the_place_of(run.corpus) as fresh:
-        write_dataset(fresh, recipe, prompts, plan, tts_model, rows())
+    with _taking_the_place_of(folder.corpus) as fresh:
+        write_dataset(fresh, run.blueprint, rows())
         stamp.drop()
-    stamp.put(made_from, (path for path in run.corpus.rglob("*") if path.is_file()))
+    stamp.put(made_from, (path for path in folder.corpus.rglob("*") if path.is_file()))
 
 
-def _inputs(run: RunFolder, recipe: Recipe, prompts: Prompts, tts_model: str) -> str:
-    digest = sha256()
-    for path in (run.queries, run.responses, run.clips):
+def _inputs(run: OpenRun) -> str:
+    recipe, digest = run.blueprint.recipe, sha256()
+    for path in (run.folder.queries, run.folder.responses, run.folder.clips):
         digest.update(sha256(path.read_bytes()).digest())
-    digest.update(prompts.digest.encode())
+    digest.update(run.blueprint.prompts.digest.encode())
     places = dict.fromkeys(("prompts", "adapter", "storage", "compute"), True)
     apart: dict[str, Any] = {"llm": SERVING, "speech": SERVING, "shards": {"target"}} | places
     shaping = recipe.model_dump_json(exclude=apart)
-    digest.update(f"{shaping}\0{tts_model}".encode())
+    digest.update(f"{shaping}\0{tts_model(recipe.speech)}".encode())
     return digest.hexdigest()
 
 
@@ -130,29 +122,20 @@ def _taking_the_place_of(corpus: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def write_dataset(
-    folder: Path,
-    recipe: Recipe,
-    prompts: Prompts,
-    plan: Plan,
-    tts_model: str,
-    rows: Iterable[tuple[PairSlot, Row]],
-) -> None:
+def write_dataset(folder: Path, blueprint: Blueprint, rows: Iterable[tuple[PairSlot, Row]]) -> None:
     """Writes a dataset folder: shards, card and manifest; memory stays flat.
 
     Args:
         folder: where; nothing may be there.
-        recipe: what the card and the manifest say of how the corpus was made.
-        prompts: the prompts folder of the recipe.
-        plan: the corpus's slots.
-        tts_model: what spoke, as the card names it.
+        blueprint: what the card and the manifest say of how the corpus was made.
         rows: each slot's row, in slot order.
 
     Raises:
         OSError: the disk is full or fails.
     """
+    most = blueprint.recipe.shards.max_bytes
     writers = {
-        (part, split): _SplitWriter(folder / "data" / part, split, recipe.shards.max_bytes)
+        (part, split): _SplitWriter(folder / "data" / part, split, most)
         for part in (*SUBSETS, TEXT)
         for split in SPLITS
     }
@@ -168,22 +151,16 @@ def write_dataset(
         for (part, split), writer in writers.items()
         if writer.rows
     ]
-    write_card(folder, recipe, prompts, plan, tts_model, facts)
+    write_card(folder, blueprint, tts_model(blueprint.recipe.speech), facts)
     described = {path: count for fact in facts for path, count in fact.files.items()}
-    describe(folder, recipe, prompts, plan, described)
+    describe(folder, blueprint, described)
 
 
-def corpus_rows(
-    run: RunFolder,
-    recipe: Recipe,
-    prompts: Prompts,
-    plan: Plan,
-    store: Store,
-    tts_model: str,
-) -> Iterator[tuple[PairSlot, Row]]:
+def corpus_rows(run: OpenRun) -> Iterator[tuple[PairSlot, Row]]:
     """The rows of the corpus in slot order, each with its slot; reads every table once."""
-    responses, clips = read_rows(run.responses), _clips(store, read_rows(run.clips))
-    for slot, query in zip(plan.queries(), read_rows(run.queries), strict=True):
+    folder, plan = run.folder, run.blueprint.plan
+    responses, clips = read_rows(folder.responses), _clips(run.store, read_rows(folder.clips))
+    for slot, query in zip(plan.queries(), read_rows(folder.queries), strict=True):
         spoken = _clip(next(clips), QUERY)
         for pair in plan.pairs_of(slot):
             response = next(responses)
@@ -197,7 +174,7 @@ def corpus_rows(
                 query["attempt"],
                 response["attempt"],
             )
-            yield pair, row_of(pair, said, recipe, prompts, plan, tts_model)
+            yield pair, row_of(run.blueprint, pair, said)
 
 
 def _clips(store: Store, clips: Iterable[Row]) -> Iterator[tuple[Row, bytes]]:
@@ -219,12 +196,10 @@ def _clip(read: tuple[Row, bytes], role: str) -> Clip:
     return Clip(flac, clip["seconds"])
 
 
-def row_of(
-    pair: PairSlot, said: Said, recipe: Recipe, prompts: Prompts, plan: Plan, tts_model: str
-) -> Row:
+def row_of(blueprint: Blueprint, pair: PairSlot, said: Said) -> Row:
     """The row of a pair."""
-    slot, anchor = pair.query, plan.anchors[pair.anchor]
-    neutral = prompts.anchor_file.neutral_query
+    slot, anchor = pair.query, blueprint.plan.anchors[pair.anchor]
+    recipe = blueprint.recipe
     return {
         "id": pair.id,
         "subset": slot.subset,
@@ -241,10 +216,10 @@ def row_of(
         "response_audio": _audio(said.response_clip, pair.id, RESPONSE),
         "query_seconds": said.query_clip.seconds,
         "response_seconds": said.response_clip.seconds,
-        "query_style": plan.anchors[slot.anchor].query_style if slot.anchor else neutral.style,
-        "response_style": anchor.response_style,
+        "query_style": blueprint.query_manner(slot).style,
+        "response_style": blueprint.response_manner(pair).style,
         "llm_model": recipe.llm.model,
-        "tts_model": tts_model,
+        "tts_model": tts_model(recipe.speech),
         "query_voice": recipe.speech.query_voice,
         "response_voice": recipe.speech.response_voice,
         "query_attempt": said.query_attempt,

@@ -108,7 +108,7 @@ def _anchors(dataset: DatasetFolder, pairs: list[Row]) -> list[Facts]:
             "response_style": anchor.response_style,
             **{subset: counts[name, subset] for subset in SUBSETS},
         }
-        for name, anchor in dataset.plan.anchors.items()
+        for name, anchor in dataset.blueprint.plan.anchors.items()
     ]
 
 
@@ -189,8 +189,8 @@ def _twins(run: RunFolder, threshold: float) -> Facts | None:
 def _refusals(dataset: DatasetFolder, rejects: list[Row]) -> Facts:
     """Refused candidates by stage, rule and cell, and the share that was kept."""
     cells: dict[str, dict[str, str]] = {
-        "queries": {slot.id: slot.cell for slot in dataset.plan.queries()},
-        "responses": {pair.id: pair.cell for pair in dataset.plan.pairs()},
+        "queries": {slot.id: slot.cell for slot in dataset.blueprint.plan.queries()},
+        "responses": {pair.id: pair.cell for pair in dataset.blueprint.plan.pairs()},
     }
     cells["speech"] = {
         f"{name}-{role}": cell
@@ -231,9 +231,9 @@ def _sound(dataset: DatasetFolder, run: RunFolder) -> Facts | None:
     for row in everything:
         if any(row[name] is not None for name in FEATURES):
             clips[row["role"]].append(row)
-    emotion = {pair.id: pair.anchor for pair in dataset.plan.pairs()}
+    emotion = {pair.id: pair.anchor for pair in dataset.blueprint.plan.pairs()}
     # A query is spoken in the emotion of its anchor; one that is neutral, neutrally.
-    emotion |= {slot.id: slot.emotion for slot in dataset.plan.queries()}
+    emotion |= {slot.id: slot.emotion for slot in dataset.blueprint.plan.queries()}
     return {
         "clips": {role: len(rows) for role, rows in clips.items()},
         "spearman": {
@@ -324,7 +324,7 @@ def _total(counts: Mapping[str, int]) -> int:
 def samples(dataset: DatasetFolder) -> Iterator[Sample]:
     """One pair of each anchor and subset, drawn by the corpus's seed, in the anchors' order."""
     chosen: dict[str, int] = {}
-    for name in dataset.plan.anchors:
+    for name in dataset.blueprint.plan.anchors:
         for subset in SUBSETS:
             ids = [
                 row_id

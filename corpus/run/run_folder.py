@@ -7,7 +7,7 @@ from pathlib import Path
 import filelock
 
 from corpus.errors import InvalidInput, SympatheiaError
-from corpus.plan.prompt_files import Prompts
+from corpus.plan.blueprint import Blueprint
 from corpus.plan.recipe_files import dump_recipe, read_resolved
 from corpus.store.digest_store import write_whole
 from schemas.recipe import Recipe
@@ -88,7 +88,15 @@ class RunFolder:
             )
         return read_resolved(self.recipe.read_bytes(), str(self.recipe))
 
-    def adopt(self, recipe: Recipe, prompts: Prompts) -> None:
+    def blueprint(self) -> Blueprint:
+        """What the run is to make.
+
+        Raises:
+            InvalidInput: this is not a run folder, or its prompts folder is gone or incomplete.
+        """
+        return Blueprint.of(self.read_recipe())
+
+    def adopt(self, blueprint: Blueprint) -> None:
         """Writes the recipe into the folder, if the folder is new or holds the same corpus.
 
         A run may grow and change (more pairs, more anchors, other prompts, models and servers):
@@ -98,14 +106,14 @@ class RunFolder:
             InvalidInput: the folder holds another corpus.
         """
         if self.recipe.is_file():
-            _same_corpus(self.root, self.read_recipe(), recipe)
+            _same_corpus(self.root, self.read_recipe(), blueprint.recipe)
         elif self.decisions.exists() or self.corpus.exists():
             raise InvalidInput(
                 f"{self.root} holds a run's work but no recipe.toml. Put the file back; if it is "
                 "lost, have the same recipe and settings write one with --until plan and another "
                 "--run-dir, and copy it here."
             )
-        write_whole(self.recipe, dump_recipe(recipe, prompts))
+        write_whole(self.recipe, dump_recipe(blueprint.recipe, blueprint.prompts))
 
 
 def _same_corpus(root: Path, old: Recipe, new: Recipe) -> None:

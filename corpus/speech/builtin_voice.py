@@ -26,6 +26,11 @@ def require_speakers(speech: Speech) -> None:
             )
 
 
+def tts_model(speech: Speech) -> str:
+    """What speaks by a recipe, as rows and cards name it."""
+    return speech.model or MODEL_NAME
+
+
 class BuiltinVoice:
     """The builtin voice on `speech.concurrency` processes, or on a Dask cluster.
 

@@ -16,18 +16,15 @@ from typing import Protocol
 import orjson
 
 from corpus.errors import SympatheiaError, root_cause
-from corpus.plan.prompt_files import Prompts
-from corpus.plan.slot_layout import Plan
-from corpus.run.progress import Progress
-from corpus.run.run_folder import RunFolder
+from corpus.plan.blueprint import Manner
+from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows, replace_rejects, write_table
 from corpus.sound.clip_audio import ClipMeasures, clip_problem
 from corpus.sound.prosody import FEATURES
 from corpus.sound.speech_recognition import Listener, require_dnsmos
-from corpus.store.digest_store import Records, Store
+from corpus.store.digest_store import Records
 from corpus.voices.builtin_synthesis import style_loudness
 from schemas.prompts import Point
-from schemas.recipe import Speech
 from schemas.tables import CLIPS, SOUND
 
 STAGE = "speech"
@@ -94,31 +91,20 @@ class _ClipSlot:
     cell: str
     text: str
     voice: str
-    style: str
-    point: Point
+    manner: Manner
 
 
-async def speak_all(
-    run: RunFolder,
-    speech: Speech,
-    plan: Plan,
-    prompts: Prompts,
-    store: Store,
-    voice: Voice,
-    progress: Progress,
-    dask: str = "",
-) -> None:
+async def speak_all(run: OpenRun, voice: Voice) -> None:
     """Makes every clip that is not in the store, and puts the table of clips on file.
 
-    Clips are listened to in processes of this machine, or by the Dask cluster at `dask`.
+    Clips are listened to in processes of this machine, or by the Dask cluster of the recipe.
 
     Raises:
         SympatheiaError: clips ran out of attempts, or the voice failed for too long. What was made
             until then is kept, and the refusals are on file.
     """
-    sampled = _sampled(run, speech, plan, prompts)
-    stage = _Speaking(speech, plan, store, voice, progress, sampled, Listener(store, dask))
-    slots = _slots(run, speech, plan, prompts)
+    stage = _Speaking(run, voice, _sampled(run))
+    slots = _slots(run)
     try:
         with stage.listener:
             async with asyncio.TaskGroup() as group:
@@ -128,27 +114,24 @@ async def speak_all(
         raise root_cause(errors) from None
     finally:
         refused = (
-            row
-            for slot in _slots(run, speech, plan, prompts)
-            for row in stage.refused.get((slot.role, slot.id), ())
+            row for slot in _slots(run) for row in stage.refused.get((slot.role, slot.id), ())
         )
-        replace_rejects(run.rejects, (STAGE,), refused)
+        replace_rejects(run.folder.rejects, (STAGE,), refused)
     if stage.exhausted:
         raise SympatheiaError(stage.shortage())
-    for path, schema in ((run.clips, CLIPS), (run.sound, SOUND)):
-        made = (stage.row_of(slot) for slot in _slots(run, speech, plan, prompts))
+    for path, schema in ((run.folder.clips, CLIPS), (run.folder.sound, SOUND)):
+        made = (stage.row_of(slot) for slot in _slots(run))
         write_table(path, schema, ({name: row[name] for name in schema.names} for row in made))
 
 
-def _sampled(
-    run: RunFolder, speech: Speech, plan: Plan, prompts: Prompts
-) -> frozenset[tuple[str, str]]:
+def _sampled(run: OpenRun) -> frozenset[tuple[str, str]]:
     """The clips whose DNSMOS is measured: so many of each cell and role, drawn by the seed."""
+    speech, plan = run.blueprint.recipe.speech, run.blueprint.plan
     if not speech.dnsmos_per_cell:
         return frozenset()
     require_dnsmos()
     cells: defaultdict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
-    for slot in _slots(run, speech, plan, prompts):
+    for slot in _slots(run):
         cells[slot.role, slot.cell].append((plan.seed("dnsmos", slot.id, 0), slot.id))
     return frozenset(
         (role, slot_id)
@@ -157,32 +140,17 @@ def _sampled(
     )
 
 
-def _slots(run: RunFolder, speech: Speech, plan: Plan, prompts: Prompts) -> Iterator[_ClipSlot]:
+def _slots(run: OpenRun) -> Iterator[_ClipSlot]:
     """Every clip of the corpus: each query's, followed by those of its responses."""
-    responses = read_rows(run.responses)
-    neutral = prompts.anchor_file.neutral_query
-    for slot, query in zip(plan.queries(), read_rows(run.queries), strict=True):
-        anchor = plan.anchors[slot.anchor] if slot.anchor else None
-        yield _ClipSlot(
-            slot.id,
-            QUERY,
-            slot.cell,
-            query["text"],
-            speech.query_voice,
-            anchor.query_style if anchor else neutral.style,
-            anchor.point if anchor else neutral.delivery,
-        )
+    blueprint, responses = run.blueprint, read_rows(run.folder.responses)
+    speech, plan = blueprint.recipe.speech, blueprint.plan
+    for slot, query in zip(plan.queries(), read_rows(run.folder.queries), strict=True):
+        manner, voice = blueprint.query_manner(slot), speech.query_voice
+        yield _ClipSlot(slot.id, QUERY, slot.cell, query["text"], voice, manner)
         for pair in plan.pairs_of(slot):
-            answering = plan.anchors[pair.anchor]
-            yield _ClipSlot(
-                pair.id,
-                RESPONSE,
-                pair.cell,
-                next(responses)["text"],
-                speech.response_voice,
-                answering.response_style,
-                answering.response_delivery,
-            )
+            text, voice = next(responses)["text"], speech.response_voice
+            manner = blueprint.response_manner(pair)
+            yield _ClipSlot(pair.id, RESPONSE, pair.cell, text, voice, manner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,23 +165,14 @@ class _Kept:
 class _Speaking:
     """The clips made so far in one run of the stage; its workers share it."""
 
-    def __init__(
-        self,
-        speech: Speech,
-        plan: Plan,
-        store: Store,
-        voice: Voice,
-        progress: Progress,
-        sampled: frozenset[tuple[str, str]],
-        listener: Listener,
-    ) -> None:
-        self._speech = speech
-        self._plan = plan
-        self._store = store
+    def __init__(self, run: OpenRun, voice: Voice, sampled: frozenset[tuple[str, str]]) -> None:
+        self._speech = run.blueprint.recipe.speech
+        self._plan = run.blueprint.plan
+        self._store = run.store
         self._voice = voice
-        self._progress = progress
+        self._progress = run.progress
         self._sampled = sampled
-        self.listener = listener
+        self.listener = Listener(run.store, run.blueprint.recipe.compute.dask)
         self.made: dict[tuple[str, str], _Kept] = {}
         self.refused: dict[tuple[str, str], list[Row]] = {}
         self.exhausted: list[tuple[str, str]] = []
@@ -278,8 +237,8 @@ class _Speaking:
             "digest": kept.digest,
             "seconds": measures.finished_seconds,
             "word_error_rate": kept.error,
-            "valence": slot.point.valence,
-            "arousal": slot.point.arousal,
+            "valence": slot.manner.point.valence,
+            "arousal": slot.manner.point.arousal,
             "loudness": measures.loudness,
             "dnsmos": quality,
         }
@@ -290,6 +249,7 @@ class _Speaking:
         return record
 
     def _request(self, slot: _ClipSlot, attempt: int) -> ClipRequest:
+        point = slot.manner.point
         return ClipRequest(
             model=self._voice.model,
             voice=slot.voice,
@@ -297,11 +257,14 @@ class _Speaking:
             language=self._speech.language,
             seed=self._plan.seed(f"speech-{slot.role}", slot.id, attempt),
             loudness=round(
-                style_loudness(self._speech.loudness, slot.point.valence, slot.point.arousal), 2
+                style_loudness(
+                    self._speech.loudness, slot.manner.point.valence, slot.manner.point.arousal
+                ),
+                2,
             ),
             # The published run closes every style with a full stop.
-            style=None if self._voice.takes_points else f"{slot.style}.",
-            point=slot.point if self._voice.takes_points else None,
+            style=None if self._voice.takes_points else f"{slot.manner.style}.",
+            point=point if self._voice.takes_points else None,
         )
 
     async def _measures(self, request: ClipRequest, digest: str, what: str) -> ClipMeasures:

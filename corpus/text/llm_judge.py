@@ -10,10 +10,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from corpus.plan.prompt_files import Prompts
-from corpus.plan.slot_layout import Plan
+from corpus.plan.blueprint import Blueprint
 from corpus.servers.chat_requests import ChatAnswer, ChatRequest
-from schemas.recipe import Judge
 from schemas.slots import PairSlot
 
 TRIES = 3
@@ -48,16 +46,11 @@ _FORM = {
 
 
 def judge_request(
-    judge: Judge,
-    prompts: Prompts,
-    plan: Plan,
-    slot: PairSlot,
-    query: str,
-    response: str,
-    tried: int,
+    blueprint: Blueprint, slot: PairSlot, query: str, response: str, tried: int
 ) -> ChatRequest:
     """The request that has a pair graded, for the (`tried` + 1)-th time."""
-    messages = prompts.judge(
+    judge, plan = blueprint.recipe.llm.judge, blueprint.plan
+    messages = blueprint.prompts.judge(
         plan.anchors[slot.anchor], query, response, in_words=slot.query.anchor is not None
     )
     request = ChatRequest.sampled(judge.model, messages, judge, plan.seed("judge", slot.id, tried))

@@ -19,13 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corpus.errors import SympatheiaError
-from corpus.plan.prompt_files import Prompts
-from corpus.plan.slot_layout import Plan
+from corpus.plan.blueprint import Blueprint
 from corpus.servers.chat_requests import ChatAnswer, ChatRequest, problem
 from corpus.store.digest_store import Log, Store
 from corpus.text import text_rules
 from corpus.voices.builtin_synthesis import text_problem
-from schemas.recipe import Llm
 from schemas.slots import QuerySlot
 
 ACCEPTED = "accepted"
@@ -35,10 +33,9 @@ LEFT = "left"
 is no longer in the plan; should its request come back one day, it is judged anew."""
 
 
-def query_request(
-    llm: Llm, prompts: Prompts, plan: Plan, slot: QuerySlot, attempt: int
-) -> ChatRequest:
+def query_request(blueprint: Blueprint, slot: QuerySlot, attempt: int) -> ChatRequest:
     """The request that makes one attempt at one query."""
+    llm, prompts, plan = blueprint.recipe.llm, blueprint.prompts, blueprint.plan
     topic = plan.topic(slot, attempt)
     if slot.anchor is None:
         messages = prompts.neutral_query(topic)
@@ -133,15 +130,16 @@ def _decision(entry: dict[str, object]) -> Decision:
 
 
 def query_verdict(
-    prompts: Prompts, plan: Plan, slot: QuerySlot, answer: ChatAnswer
+    blueprint: Blueprint, slot: QuerySlot, answer: ChatAnswer
 ) -> tuple[str, str | None]:
     """The query as a voice would read it, and the text rule it breaks, if any."""
     text = text_rules.clean(answer.text)
-    return text, problem(answer) or query_problem(prompts, plan, slot, text)
+    return text, problem(answer) or query_problem(blueprint, slot, text)
 
 
-def query_problem(prompts: Prompts, plan: Plan, slot: QuerySlot, text: str) -> str | None:
+def query_problem(blueprint: Blueprint, slot: QuerySlot, text: str) -> str | None:
     """The text rule that a cleaned query breaks, if any."""
+    prompts, plan = blueprint.prompts, blueprint.plan
     asked_by = plan.anchors[slot.anchor] if slot.anchor else prompts.anchor_file.neutral_query
     reason = text_rules.query_problem(
         text,

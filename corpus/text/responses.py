@@ -3,19 +3,16 @@
 A response depends on its own query and anchor alone, so it is judged the moment it arrives.
 """
 
-from corpus.plan.prompt_files import Prompts
-from corpus.plan.slot_layout import Plan
+from corpus.plan.blueprint import Blueprint
 from corpus.servers.chat_requests import ChatAnswer, ChatRequest, problem
 from corpus.text import text_rules
 from corpus.voices.builtin_synthesis import text_problem
-from schemas.recipe import Llm
 from schemas.slots import PairSlot
 
 
-def response_request(
-    llm: Llm, prompts: Prompts, plan: Plan, slot: PairSlot, query: str, attempt: int
-) -> ChatRequest:
+def response_request(blueprint: Blueprint, slot: PairSlot, query: str, attempt: int) -> ChatRequest:
     """The request that makes one attempt at one response."""
+    llm, prompts, plan = blueprint.recipe.llm, blueprint.prompts, blueprint.plan
     anchor = plan.anchors[slot.anchor]
     if slot.query.anchor is None:
         messages = prompts.neutral_response(anchor, query)
@@ -26,18 +23,16 @@ def response_request(
 
 
 def response_verdict(
-    prompts: Prompts, plan: Plan, slot: PairSlot, query: str, answer: ChatAnswer
+    blueprint: Blueprint, slot: PairSlot, query: str, answer: ChatAnswer
 ) -> tuple[str, str | None]:
     """The response as a voice would read it, and the rule it breaks, if any."""
     text = text_rules.clean(answer.text)
-    return text, problem(answer) or response_problem(prompts, plan, slot, query, text)
+    return text, problem(answer) or response_problem(blueprint, slot, query, text)
 
 
-def response_problem(
-    prompts: Prompts, plan: Plan, slot: PairSlot, query: str, text: str
-) -> str | None:
+def response_problem(blueprint: Blueprint, slot: PairSlot, query: str, text: str) -> str | None:
     """The text rule that a cleaned response breaks, if any."""
-    anchor = plan.anchors[slot.anchor]
+    prompts, anchor = blueprint.prompts, blueprint.plan.anchors[slot.anchor]
     # Only the anchor's own labels: a verdict must not change because another anchor was added.
     labels = (anchor.name, *prompts.aliases_of(anchor))
     reason = text_rules.response_problem(

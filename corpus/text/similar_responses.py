@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from corpus.embedding.embedding_process import EmbeddingProcess
+from corpus.run.open_run import OpenRun
 from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import Row, read_rows, write_table
-from corpus.store.digest_store import Store
 from schemas.slots import NEUTRAL
 from schemas.tables import SIMILARITIES
 
@@ -29,7 +29,7 @@ EMBED_AT_ONCE = 256
 """Responses: enough for full batches, few enough to stay small in memory."""
 
 
-def compare_responses(run: RunFolder, store: Store, embedder: EmbeddingProcess) -> None:
+def compare_responses(run: OpenRun, embedder: EmbeddingProcess) -> None:
     """Puts on file how alike the responses to each neutral query are, for every two anchors.
 
     The measure is the cosine of their embeddings by the model that compares queries. Nothing is
@@ -39,11 +39,12 @@ def compare_responses(run: RunFolder, store: Store, embedder: EmbeddingProcess) 
         SympatheiaError: the embedding process died, or the table of responses is damaged.
         OSError: the disk is full or fails.
     """
-    made_from = f"{sha256(run.responses.read_bytes()).hexdigest()} {embedder.model}"
-    if _made_from(run.similarities) == made_from:
+    folder = run.folder
+    made_from = f"{sha256(folder.responses.read_bytes()).hexdigest()} {embedder.model}"
+    if _made_from(folder.similarities) == made_from:
         return
     schema = SIMILARITIES.with_metadata({_MADE_FROM: made_from})
-    write_table(run.similarities, schema, _similarities(run, store, embedder))
+    write_table(folder.similarities, schema, _similarities(run, embedder))
 
 
 def _made_from(path: Path) -> str | None:
@@ -83,8 +84,8 @@ def near_twins(run: RunFolder, threshold: float) -> dict[str, Any] | None:
     }
 
 
-def _similarities(run: RunFolder, store: Store, embedder: EmbeddingProcess) -> Iterator[Row]:
-    responses = _embedded(run, store, embedder)
+def _similarities(run: OpenRun, embedder: EmbeddingProcess) -> Iterator[Row]:
+    responses = _embedded(run, embedder)
     for query_id, group in groupby(responses, key=lambda response: response[0]):
         for (_, first, one), (_, second, other) in combinations(group, 2):
             cosine = float(np.dot(one.astype(np.float64), other.astype(np.float64)))
@@ -97,11 +98,12 @@ def _similarities(run: RunFolder, store: Store, embedder: EmbeddingProcess) -> I
 
 
 def _embedded(
-    run: RunFolder, store: Store, embedder: EmbeddingProcess
+    run: OpenRun, embedder: EmbeddingProcess
 ) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
     """Query, anchor and embedding [d] of every response to a neutral query, in slot order."""
-    neutral = (row for row in read_rows(run.responses) if row["query_id"].startswith(NEUTRAL))
+    rows = read_rows(run.folder.responses)
+    neutral = (row for row in rows if row["query_id"].startswith(NEUTRAL))
     while block := list(islice(neutral, EMBED_AT_ONCE)):
-        vectors = embedder.stored(store.embeddings, [row["text"] for row in block])
+        vectors = embedder.stored(run.store.embeddings, [row["text"] for row in block])
         for row, vector in zip(block, vectors, strict=True):
             yield row["query_id"], row["emotion"], vector

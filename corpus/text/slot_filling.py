@@ -21,12 +21,9 @@ from numpy.typing import NDArray
 
 from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.errors import SympatheiaError, root_cause
-from corpus.plan.prompt_files import Prompts
-from corpus.plan.slot_layout import Plan
-from corpus.run.progress import Progress
+from corpus.run.open_run import OpenRun
 from corpus.servers.chat_requests import ChatAnswer, ChatRequest, complete
 from corpus.servers.endpoint_pool import Open
-from corpus.store.digest_store import Store
 from corpus.text import text_rules
 from corpus.text.llm_judge import TRIES, UNREADABLE, Grades, judge_request, read_grades
 from corpus.text.near_duplicate_queries import Accepted, Verdict
@@ -39,7 +36,6 @@ from corpus.text.queries import (
     query_verdict,
 )
 from corpus.text.responses import response_request, response_verdict
-from schemas.recipe import Recipe
 from schemas.slots import PairSlot, QuerySlot
 
 JUDGE_AT_ONCE = 256
@@ -93,31 +89,36 @@ class _Pair:
 
 
 class Writing:
-    """One run of the text stage; `run` does everything."""
+    """One run of the text stage; `run` does everything.
+
+    Args:
+        at_work: what is to be written, and where what was written lies.
+        decisions: what was decided about queries until now.
+        pool: opens the servers that write, when there is something to ask.
+        embedder: embeds queries, to be compared.
+        with_responses: whether responses are written too.
+    """
 
     def __init__(
         self,
-        recipe: Recipe,
-        prompts: Prompts,
-        plan: Plan,
-        store: Store,
+        at_work: OpenRun,
         decisions: Decisions,
         pool: Open,
         embedder: EmbeddingProcess,
         *,
         with_responses: bool,
-        progress: Progress,
     ) -> None:
-        self._llm = recipe.llm
-        self._prompts = prompts
-        self._plan = plan
-        self._store = store
+        self._blueprint = at_work.blueprint
+        self._llm = at_work.blueprint.recipe.llm
+        self._plan = plan = at_work.blueprint.plan
+        self._store = at_work.store
         self._decisions = decisions
         self._pool = pool
         self._with_responses = with_responses
-        self._progress = progress
+        self._progress = at_work.progress
         self._embedder = embedder
-        self._accepted = Accepted(recipe.dedup.threshold, room=plan.query_count)
+        threshold = at_work.blueprint.recipe.dedup.threshold
+        self._accepted = Accepted(threshold, room=plan.query_count)
         self.written = Written()
 
         self._slots = list(plan.queries())
@@ -132,7 +133,7 @@ class Writing:
         self._ready: deque[tuple[PairSlot, str]] = deque()
         self._responses_turn = False
 
-        self._budget = asyncio.Semaphore(recipe.llm.concurrency)
+        self._budget = asyncio.Semaphore(self._llm.concurrency)
         self._jobs = 0
         self._judging = True
         self._something_to_ask = asyncio.Event()
@@ -247,7 +248,7 @@ class Writing:
             self._budget.release()
 
     def _query_request(self, slot: QuerySlot, attempt: int) -> ChatRequest:
-        return query_request(self._llm, self._prompts, self._plan, slot, attempt)
+        return query_request(self._blueprint, slot, attempt)
 
     async def _ask_query(self, index: int, attempt: int) -> None:
         slot = self._slots[index]
@@ -255,18 +256,18 @@ class Writing:
         digest = request.digest()
         answer = await self._answer(request, digest, f"{slot.id}, attempt {attempt}")
         await self._rules_loaded
-        text, reason = query_verdict(self._prompts, self._plan, slot, answer)
+        text, reason = query_verdict(self._blueprint, slot, answer)
         self._arrived[attempt, index] = _Candidate(text, digest, reason)
         if self._rounds[attempt] and self._rounds[attempt][0] == index:
             self._something_to_judge.set()
 
     async def _ask_response(self, slot: PairSlot, query_digest: str, attempt: int) -> None:
         query = accepted_text(self._store, query_digest)
-        request = response_request(self._llm, self._prompts, self._plan, slot, query, attempt)
+        request = response_request(self._blueprint, slot, query, attempt)
         digest = request.digest()
         answer = await self._answer(request, digest, f"{slot.id}, attempt {attempt}")
         await self._rules_loaded
-        text, reason = response_verdict(self._prompts, self._plan, slot, query, answer)
+        text, reason = response_verdict(self._blueprint, slot, query, answer)
         pair = _Pair(slot, query_digest, query, Kept(attempt, digest), text)
         if reason is None and self._llm.judge.model:
             self._ungraded.append((pair, 0))
@@ -275,15 +276,7 @@ class Writing:
 
     async def _ask_grades(self, pair: _Pair, tried: int) -> None:
         judge, slot = self._llm.judge, pair.slot
-        request = judge_request(
-            judge,
-            self._prompts,
-            self._plan,
-            slot,
-            query=pair.query,
-            response=pair.response,
-            tried=tried,
-        )
+        request = judge_request(self._blueprint, slot, pair.query, pair.response, tried)
         what = f"the grades of {slot.id}, attempt {pair.kept.attempt}"
         grades = read_grades(await self._answer(request, request.digest(), what))
         if grades is not None:

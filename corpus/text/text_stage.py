@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Iterator
 
 from corpus.embedding.embedding_process import EmbeddingProcess
-from corpus.plan.prompt_files import Prompts
+from corpus.plan.blueprint import Blueprint
 from corpus.plan.slot_layout import Plan
-from corpus.run.progress import Progress
-from corpus.run.run_folder import RunFolder
+from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows, replace_rejects, write_table
 from corpus.run.up_to_date import Stamp, code_digest
 from corpus.servers.endpoint_pool import Open
@@ -15,7 +14,7 @@ from corpus.store.digest_store import Store
 from corpus.text.queries import Decision, Decisions, accepted_text
 from corpus.text.similar_responses import compare_responses
 from corpus.text.slot_filling import Writing, Written
-from schemas.recipe import SERVING, Recipe
+from schemas.recipe import SERVING
 from schemas.slots import QuerySlot
 from schemas.tables import QUERIES, RESPONSES
 
@@ -23,15 +22,7 @@ QUERY_STAGE, RESPONSE_STAGE = "queries", "responses"
 
 
 async def write_texts(
-    run: RunFolder,
-    recipe: Recipe,
-    prompts: Prompts,
-    store: Store,
-    pool: Open,
-    embedder: EmbeddingProcess,
-    progress: Progress,
-    *,
-    with_responses: bool,
+    run: OpenRun, pool: Open, embedder: EmbeddingProcess, *, with_responses: bool
 ) -> None:
     """Writes every query, and every response if asked to, and puts them on file in slot order.
 
@@ -42,56 +33,48 @@ async def write_texts(
         SympatheiaError: slots ran out of attempts, or the servers failed for too long. The rejects
             so far are on file then, and nothing that was answered is lost.
     """
-    plan = Plan(recipe, prompts)
+    folder, plan, store = run.folder, run.blueprint.plan, run.store
     stages = (QUERY_STAGE, RESPONSE_STAGE) if with_responses else (QUERY_STAGE,)
-    stamp, made_from = Stamp(run.root / "tables" / "texts.json", run.root), _inputs(recipe, prompts)
-    if run.rejects.is_file() and stamp.holds(made_from):
-        _count(run, plan, progress, stages)
+    stamp = Stamp(folder.root / "tables" / "texts.json", folder.root)
+    made_from = _inputs(run.blueprint)
+    if folder.rejects.is_file() and stamp.holds(made_from):
+        _count(run, stages)
         return
     stamp.drop()
-    decisions = Decisions(run.decisions)
+    decisions = Decisions(folder.decisions)
     try:
-        writing = Writing(
-            recipe,
-            prompts,
-            plan,
-            store,
-            decisions,
-            pool,
-            embedder,
-            with_responses=with_responses,
-            progress=progress,
-        )
+        writing = Writing(run, decisions, pool, embedder, with_responses=with_responses)
         try:
             written = await writing.run()
         finally:
             rows = _reject_rows(plan, decisions, store, writing.written)
-            replace_rejects(run.rejects, stages, rows)
+            replace_rejects(folder.rejects, stages, rows)
             # With it go the vectors of all queries, which nothing below needs.
             del writing
-        write_table(run.queries, QUERIES, _query_rows(plan, decisions, store))
+        write_table(folder.queries, QUERIES, _query_rows(plan, decisions, store))
         if with_responses:
-            write_table(run.responses, RESPONSES, _response_rows(plan, written, store))
-            await asyncio.to_thread(compare_responses, run, store, embedder)
+            write_table(folder.responses, RESPONSES, _response_rows(plan, written, store))
+            await asyncio.to_thread(compare_responses, run, embedder)
     finally:
         decisions.close()
     if with_responses:
         # The rejects are not among them: other stages write theirs into the same table.
-        tables = (run.decisions, run.queries, run.responses, run.similarities)
+        tables = (folder.decisions, folder.queries, folder.responses, folder.similarities)
         stamp.put(made_from, tables)
 
 
-def _inputs(recipe: Recipe, prompts: Prompts) -> str:
+def _inputs(blueprint: Blueprint) -> str:
     """What the texts follow from, beside the answers."""
-    shaping = recipe.model_dump_json(
+    shaping = blueprint.recipe.model_dump_json(
         include={"seed", "anchors", "emotional", "neutral", "split", "llm", "dedup"},
         exclude={"llm": SERVING},
     )
-    return f"{shaping} {prompts.digest} {code_digest()}"
+    return f"{shaping} {blueprint.prompts.digest} {code_digest()}"
 
 
-def _count(run: RunFolder, plan: Plan, progress: Progress, stages: tuple[str, ...]) -> None:
+def _count(run: OpenRun, stages: tuple[str, ...]) -> None:
     """Shows the stages as they were left: every slot full, and what was refused on the way."""
+    plan, progress = run.blueprint.plan, run.progress
     cells = {
         QUERY_STAGE: {slot.id: slot.cell for slot in plan.queries()},
         RESPONSE_STAGE: {pair.id: pair.cell for pair in plan.pairs()},
@@ -99,7 +82,7 @@ def _count(run: RunFolder, plan: Plan, progress: Progress, stages: tuple[str, ..
     for stage in stages:
         for cell in cells[stage].values():
             progress.filled(stage, cell)
-    for row in read_rows(run.rejects):
+    for row in read_rows(run.folder.rejects):
         if row["stage"] in stages:
             progress.refused(row["stage"], cells[row["stage"]][row["slot"]], row["reason"])
 

@@ -11,6 +11,7 @@ from schemas.names import STAGES, Stage
 
 if TYPE_CHECKING:  # imported where they are used, so that help and refusals come at once
     from corpus.run.run_folder import RunFolder
+    from flows.orders import Resolved
 
 
 @click.command()
@@ -24,7 +25,7 @@ if TYPE_CHECKING:  # imported where they are used, so that help and refusals com
 @click.option("--until", type=click.Choice(STAGES), default=STAGES[-1], help="The last stage.")
 def build(recipe: str, run_dir: Path | None, overrides: tuple[str, ...], until: Stage) -> None:
     """Build or continue the corpus of RECIPE, a bundled name (demo, sympatheia-18k) or a file."""
-    from flows.orders import resolve
+    from flows.orders import resolved
     from flows.services import prefect_api
     from flows.work import at_work
     from schemas.orders import CorpusOrder
@@ -37,26 +38,30 @@ def build(recipe: str, run_dir: Path | None, overrides: tuple[str, ...], until: 
         report=False,
         check=False,
     )
-    asked = resolve(order)
-    loaded, run = asked.recipe, asked.run
-    own = "a vLLM of its own" if loaded.llm.vllm.python else "the embedded server"
-    servers = ", ".join(loaded.llm.endpoints) or own
-    voices = ", ".join(loaded.speech.endpoints) or "the builtin voice"
-    say(f"{loaded.name}: {asked.plan.pair_count:,} pairs from {asked.plan.query_count:,} queries")
-    say(f"  prompts  {asked.prompts.folder}, templates '{loaded.llm.templates}'")
-    say(f"  texts    {loaded.llm.model} at {servers}")
-    say(f"  speech   {voices}")
-    say(f"  folder   {run.root}")
-    with at_work(run, until, adopt=(loaded, asked.prompts)) as work:
-        work.begin_texts()
-        with prefect_api():
-            from flows.corpus import build_corpus
+    with resolved(order) as asked:
+        _announce(asked)
+        with at_work(asked.folder, asked.blueprint, until) as work:
+            work.begin_texts()
+            with prefect_api():
+                from flows.corpus import build_corpus
 
-            # What is imported stays. The collector would walk through it again and again, a fifth
-            # of a second each time, while hundreds of requests wait for the event loop.
-            gc.freeze()
-            build_corpus(order)
-    say(f"Done. {_made(run, until)}")
+                # What is imported stays. The collector would walk through it again and again, a
+                # fifth of a second each time, while hundreds of requests wait for the event loop.
+                gc.freeze()
+                build_corpus(order)
+    say(f"Done. {_made(asked.folder, until)}")
+
+
+def _announce(asked: "Resolved") -> None:
+    recipe, plan = asked.blueprint.recipe, asked.blueprint.plan
+    own = "a vLLM of its own" if recipe.llm.vllm.python else "the embedded server"
+    servers = ", ".join(recipe.llm.endpoints) or own
+    voices = ", ".join(recipe.speech.endpoints) or "the builtin voice"
+    say(f"{recipe.name}: {plan.pair_count:,} pairs from {plan.query_count:,} queries")
+    say(f"  prompts  {asked.blueprint.prompts.folder}, templates '{recipe.llm.templates}'")
+    say(f"  texts    {recipe.llm.model} at {servers}")
+    say(f"  speech   {voices}")
+    say(f"  folder   {asked.folder.root}")
 
 
 def _made(run: "RunFolder", until: Stage) -> str:

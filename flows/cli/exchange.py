@@ -40,10 +40,9 @@ def export(folder: Path, output: Path, layout: str) -> None:
 def import_(source: Path, output: Path, recipe: str, overrides: tuple[str, ...]) -> None:
     """Read a corpus that the published pipeline made into the dataset folder OUTPUT."""
     from corpus.dataset.published_layout import import_corpus
-    from corpus.plan.recipe_files import load_recipe, recipe_prompts
+    from corpus.plan.blueprint import Blueprint
 
-    loaded = load_recipe(recipe, overrides)
-    done = import_corpus(source, output, loaded, recipe_prompts(loaded))
+    done = import_corpus(source, output, Blueprint.named(recipe, overrides))
     if done.left_out:
         examples = ", ".join(done.examples)
         say(f"Left out for want of a clip or an answer: {done.left_out:,}, such as {examples}.")

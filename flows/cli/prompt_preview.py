@@ -6,32 +6,30 @@ from pathlib import Path
 import click
 
 from corpus.errors import InvalidInput
+from corpus.plan.blueprint import Blueprint
 from corpus.plan.prompt_files import Message, Prompts
-from corpus.plan.recipe_files import recipe_prompts
-from corpus.plan.slot_layout import Plan
 from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import read_rows
 from flows.work import at_work
-from schemas.recipe import Recipe
+from schemas.prompts import Anchor
 
 PLACEHOLDER = "(the query)"
 
 
-def print_preview(recipe: Recipe, anchor: str, count: int) -> None:
+def print_preview(blueprint: Blueprint, anchor: str, count: int) -> None:
     """Prints the prompts of an anchor, then `count` pairs made in a folder that is thrown away.
 
     Raises:
         InvalidInput: the recipe has no such anchor.
         SympatheiaError: the pairs cannot be written.
     """
-    prompts = recipe_prompts(recipe)
-    plan = Plan(recipe, prompts)
+    recipe, prompts, plan = blueprint.recipe, blueprint.prompts, blueprint.plan
     if anchor not in plan.anchors:
         raise InvalidInput(
             f"--anchor: '{anchor}' is not an anchor of this recipe; it has "
             f"{', '.join(plan.anchors)}."
         )
-    _print_prompts(prompts, plan, anchor)
+    _print_prompts(prompts, plan.anchors[anchor])
     if not count:
         return
     small = recipe.model_copy(
@@ -43,7 +41,7 @@ def print_preview(recipe: Recipe, anchor: str, count: int) -> None:
     )
     with tempfile.TemporaryDirectory(prefix="sympatheia-preview-") as folder:
         run = RunFolder(Path(folder))
-        with at_work(run, "responses", adopt=(small, prompts)) as work:
+        with at_work(run, Blueprint.of(small, prompts), "responses") as work:
             work.texts()
         queries = read_rows(run.queries)
         for query, response in zip(queries, read_rows(run.responses), strict=True):
@@ -51,8 +49,7 @@ def print_preview(recipe: Recipe, anchor: str, count: int) -> None:
             click.echo(f"query:    {query['text']}\nresponse: {response['text']}")
 
 
-def _print_prompts(prompts: Prompts, plan: Plan, name: str) -> None:
-    anchor = plan.anchors[name]
+def _print_prompts(prompts: Prompts, anchor: Anchor) -> None:
     topic = prompts.topics[0]
     for title, messages in (
         ("query", prompts.emotional_query(anchor, topic)),

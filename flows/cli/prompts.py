@@ -58,7 +58,7 @@ def _every_template_set(folder: Path | None) -> list["Prompts"]:
 @OVERRIDES
 def preview(recipe: str, anchor: str, count: int, overrides: tuple[str, ...]) -> None:
     """Show the prompts of an anchor and some sample pairs, without writing a run."""
-    from corpus.plan.recipe_files import load_recipe
+    from corpus.plan.blueprint import Blueprint
     from flows.cli.prompt_preview import print_preview
 
-    print_preview(load_recipe(recipe, overrides), anchor, count)
+    print_preview(Blueprint.named(recipe, overrides), anchor, count)

@@ -12,7 +12,7 @@ import soundfile
 from corpus.checks.dataset_check import check_folder
 from corpus.dataset.published_layout import export, import_corpus
 from corpus.errors import SympatheiaError
-from corpus.plan.recipe_files import load_recipe, recipe_prompts
+from corpus.plan.blueprint import Blueprint
 from schemas.audio import SAMPLE_RATE
 from schemas.slots import SUBSETS
 from tests.support.line import sympatheia
@@ -36,9 +36,9 @@ def source(published, tmp_path):
 @pytest.fixture
 def read_back(tmp_path):
     def read(source):
-        recipe = load_recipe("sympatheia-18k", BUILTIN)
+        blueprint = Blueprint.named("sympatheia-18k", BUILTIN)
         output = tmp_path / "ours"
-        return import_corpus(source, output, recipe, recipe_prompts(recipe)), output
+        return import_corpus(source, output, blueprint), output
 
     return read
 

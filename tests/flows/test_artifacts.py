@@ -28,7 +28,7 @@ recipe, folder = sys.argv[1:]
 overrides = ("llm.concurrency=2", "llm.gpus=4", "llm.gpu_hour_price=2.5")
 order = CorpusOrder(recipe=recipe, run_dir=folder, overrides=overrides, until="responses")
 asked = resolve(order)
-with at_work(asked.run, order.until, adopt=(asked.recipe, asked.prompts)):
+with at_work(asked.folder, asked.blueprint, order.until):
     with prefect_api():
         build_corpus(order)
         with get_client(sync_client=True) as client:

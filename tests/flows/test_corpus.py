@@ -17,8 +17,7 @@ import soundfile
 from datasets import Audio, load_dataset
 
 from corpus.embedding.minilm import Embedder
-from corpus.plan.recipe_files import load_recipe, recipe_prompts
-from corpus.plan.slot_layout import Plan
+from corpus.plan.blueprint import Blueprint
 from corpus.run.run_folder import RunFolder
 from corpus.store.digest_store import read_log
 from tests.support.fake_servers import FakeTextServer
@@ -55,10 +54,9 @@ def demo_rows(demo_run):
 
 
 def test_the_demo_has_exactly_the_planned_rows(demo_run, demo_rows):
-    recipe = load_recipe("demo")
-    prompts = recipe_prompts(recipe)
-    planned = {pair.id: pair for pair in Plan(recipe, prompts).pairs()}
-    anchors = {anchor.name: anchor for anchor in prompts.anchors}
+    blueprint = Blueprint.named("demo")
+    planned = {pair.id: pair for pair in blueprint.plan.pairs()}
+    anchors = {anchor.name: anchor for anchor in blueprint.prompts.anchors}
     found = [
         row
         for part in demo_rows.values()

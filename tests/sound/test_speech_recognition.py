@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 
 from corpus.errors import InvalidInput
-from corpus.plan.recipe_files import load_recipe, recipe_prompts
-from corpus.plan.slot_layout import Plan
-from corpus.run.progress import Progress
+from corpus.plan.blueprint import Blueprint
 from corpus.sound.clip_audio import decode, encode_flac, finish_samples
 from corpus.sound.prosody import FEATURES, correlations, prosody
 from corpus.sound.speech_recognition import Listener, require_dnsmos
@@ -19,7 +17,7 @@ from corpus.store.digest_store import Store
 from corpus.voices.builtin_synthesis import Voice
 from schemas.audio import SAMPLE_RATE
 from tests.support.fake_servers import FakeTextServer
-from tests.support.line import rows, write_recipe, write_run
+from tests.support.line import open_run, rows, write_recipe, write_run
 
 TEXT = "How long should I boil an egg if I want the yolk to stay soft?"
 DIGEST = "0" * 64
@@ -146,14 +144,13 @@ def written(tmp_path_factory):
 
 def speak(written, folder, *settings, mumbling=False):
     run, path, shape = written
-    recipe = load_recipe(str(path), [*shape, *settings])
-    prompts = recipe_prompts(recipe)
-    progress = Progress(None)
-    progress.begin("speech", {})
-    with Store(folder) as store, BuiltinVoice(recipe.speech) as voice:
+    blueprint = Blueprint.named(str(path), [*shape, *settings])
+    with (
+        open_run(run, blueprint, store=folder) as opened_run,
+        BuiltinVoice(blueprint.recipe.speech) as voice,
+    ):
         speaker = Mumbler(voice) if mumbling else voice
-        plan = Plan(recipe, prompts)
-        asyncio.run(speak_all(run, recipe.speech, plan, prompts, store, speaker, progress))
+        asyncio.run(speak_all(opened_run, speaker))
     refused = [row for row in rows(run.rejects) if row["stage"] == "speech"]
     return rows(run.clips), rows(run.sound), refused
 

@@ -13,18 +13,16 @@ import soundfile
 from aiohttp import web
 
 from corpus.errors import SympatheiaError
-from corpus.plan.recipe_files import load_recipe, recipe_prompts
-from corpus.plan.slot_layout import Plan
-from corpus.run.progress import Progress
+from corpus.plan.blueprint import Blueprint
+from corpus.run.open_run import OpenRun
 from corpus.servers.endpoint_pool import Endpoints
 from corpus.sound.clip_audio import decode, encode_wav
 from corpus.speech.served_voice import ServedVoice
 from corpus.speech.speech_stage import speak_all
-from corpus.store.digest_store import Store
 from corpus.voices.builtin_synthesis import Voice
 from schemas.audio import SAMPLE_RATE
 from tests.support.fake_servers import FakeTextServer
-from tests.support.line import opened, rows, sympatheia, write_recipe, write_run
+from tests.support.line import open_run, opened, rows, sympatheia, write_recipe, write_run
 
 # One sentence long enough for any text of these tests to be plausible at its length.
 SAID = "The ladder is in the shed behind the house, next to the old bicycle and the paint. " * 2
@@ -151,7 +149,7 @@ def written(tmp_path_factory):
 def speak(written, server, store_folder, *more, patience=1):
     """Runs the stage with a store of its own; gives its clips and refusals."""
     run, path, shape = written
-    recipe = load_recipe(
+    blueprint = Blueprint.named(
         str(path),
         [
             *shape,
@@ -161,31 +159,16 @@ def speak(written, server, store_folder, *more, patience=1):
             *more,
         ],
     )
-    prompts = recipe_prompts(recipe)
-    progress = Progress(None)
-    progress.begin("speech", {})
+    speech = blueprint.recipe.speech
 
-    async def stage(store: Store) -> None:
-        async with Endpoints(
-            recipe.speech.endpoints, patience_seconds=patience, section="speech"
-        ) as pool:
-            await speak_all(
-                run,
-                recipe.speech,
-                Plan(recipe, prompts),
-                prompts,
-                store,
-                ServedVoice(
-                    recipe.speech.model,
-                    opened(pool),
-                    recipe.speech.concurrency,
-                    recipe.speech.batch,
-                ),
-                progress,
-            )
+    async def stage(opened_run: OpenRun) -> None:
+        async with Endpoints(speech.endpoints, patience_seconds=patience, section="speech") as pool:
+            voice = ServedVoice(speech.model, opened(pool), speech.concurrency, speech.batch)
+            await speak_all(opened_run, voice)
 
-    with Store(store_folder) as store:
-        asyncio.run(stage(store))
+    with open_run(run, blueprint, store=store_folder) as opened_run:
+        asyncio.run(stage(opened_run))
+        store = opened_run.store
         clips = rows(run.clips)
         for clip in clips:
             samples, rate = decode(store.clips.read(clip["digest"]))

@@ -16,7 +16,7 @@ from s3fs import S3FileSystem
 from corpus.dataset.shard_writer import READ_AHEAD, _clips
 from corpus.dataset.storage_copy import copy_out
 from corpus.errors import InvalidInput, SympatheiaError
-from corpus.plan.recipe_files import load_recipe, recipe_prompts
+from corpus.plan.blueprint import Blueprint
 from corpus.run.run_folder import RunFolder
 from corpus.store import shared_store
 from corpus.store.digest_store import KEPT_OPEN, Records, Store
@@ -388,9 +388,9 @@ def test_a_place_that_cannot_be_used_is_a_sentence(tmp_path, url, s3, monkeypatc
 
 
 def test_a_build_opens_the_store_that_its_recipe_names(tmp_path, url):
-    recipe = load_recipe("demo", [f'storage.url="{url}"'])
-    with at_work(RunFolder(tmp_path), "plan", adopt=(recipe, recipe_prompts(recipe))) as work:
-        work.store.completions.put(digest("a"), {"text": "x"})
+    blueprint = Blueprint.named("demo", [f'storage.url="{url}"'])
+    with at_work(RunFolder(tmp_path), blueprint, "plan") as work:
+        work.run.store.completions.put(digest("a"), {"text": "x"})
     assert texts(tmp_path / "other", url, "a") == ["x"]
 
 

@@ -6,6 +6,8 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -14,17 +16,17 @@ import yaml
 
 from corpus.dataset.shard_writer import write_corpus
 from corpus.embedding.embedding_process import EmbeddingProcess
+from corpus.plan.blueprint import Blueprint
 from corpus.plan.prompt_files import BUNDLED
-from corpus.plan.recipe_files import load_recipe, recipe_prompts
-from corpus.plan.slot_layout import Plan
+from corpus.run.open_run import OpenRun
 from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
 from corpus.servers.endpoint_pool import Endpoints, Open
 from corpus.speech.builtin_voice import BuiltinVoice
 from corpus.speech.speech_stage import speak_all
-from corpus.store.digest_store import Store
 from corpus.store.opening import open_store
 from corpus.text.text_stage import write_texts
+from schemas.names import STAGES
 
 SYMPATHEIA = Path(sys.executable).with_name("sympatheia")
 
@@ -75,54 +77,47 @@ def _embedder(model: str) -> EmbeddingProcess:
 
 def write_run(folder: Path, recipe: Path, *overrides: str, with_responses=True) -> RunFolder:
     """The text stage of a run, in this process and without Prefect."""
-    loaded = load_recipe(str(recipe), overrides)
-    prompts = recipe_prompts(loaded)
     run = RunFolder(folder)
-    progress = Progress(None)
-    plan = Plan(loaded, prompts)
-    for stage in ("queries", "responses"):
-        progress.begin(stage, {})
+    blueprint = Blueprint.named(str(recipe), overrides)
+    recipe = blueprint.recipe
 
-    async def texts(store: Store) -> None:
-        llm = loaded.llm
+    async def texts(opened_run: OpenRun) -> None:
         pool = Endpoints(
-            llm.endpoints,
-            api_key_env=llm.api_key_env,
-            timeout_seconds=llm.timeout_seconds,
-            patience_seconds=llm.patience_seconds,
+            recipe.llm.endpoints,
+            api_key_env=recipe.llm.api_key_env,
+            timeout_seconds=recipe.llm.timeout_seconds,
+            patience_seconds=recipe.llm.patience_seconds,
         )
         async with pool:
-            embedder = _embedder(loaded.dedup.model)
-            await write_texts(
-                run,
-                loaded,
-                prompts,
-                store,
-                opened(pool),
-                embedder,
-                progress,
-                with_responses=with_responses,
-            )
+            embedder = _embedder(recipe.dedup.model)
+            await write_texts(opened_run, opened(pool), embedder, with_responses=with_responses)
 
-    with run.locked(), open_store(run.store, loaded.storage.url) as store:
-        run.adopt(loaded, prompts)
-        asyncio.run(texts(store))
-    assert plan.query_count
+    with run.locked():
+        run.adopt(blueprint)
+        with open_run(run, blueprint) as opened_run:
+            asyncio.run(texts(opened_run))
     return run
+
+
+@contextmanager
+def open_run(
+    run: RunFolder, blueprint: Blueprint | None = None, store: Path | None = None
+) -> Iterator[OpenRun]:
+    """A run for a stage to work on, without Prefect, with its own store or another's."""
+    blueprint = blueprint or run.blueprint()
+    progress = Progress(None)
+    for stage in STAGES[1:]:
+        progress.begin(stage, {})
+    with open_store(store or run.store, blueprint.recipe.storage.url) as opened_store:
+        yield OpenRun(blueprint, run, opened_store, progress)
 
 
 def speak_and_pack(run: RunFolder) -> None:
     """The speech and shards stages of a run whose texts are written, without Prefect."""
-    recipe = run.read_recipe()
-    prompts = recipe_prompts(recipe)
-    plan = Plan(recipe, prompts)
-    progress = Progress(None)
-    for stage in ("speech", "shards"):
-        progress.begin(stage, {})
-    with open_store(run.store, recipe.storage.url) as store:
-        with BuiltinVoice(recipe.speech) as voice:
-            asyncio.run(speak_all(run, recipe.speech, plan, prompts, store, voice, progress))
-        write_corpus(run, recipe, prompts, store, BuiltinVoice.model, progress)
+    with open_run(run) as opened_run:
+        with BuiltinVoice(opened_run.blueprint.recipe.speech) as voice:
+            asyncio.run(speak_all(opened_run, voice))
+        write_corpus(opened_run)
 
 
 def start(*arguments: object, log: Path) -> subprocess.Popen:

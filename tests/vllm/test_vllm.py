@@ -17,13 +17,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from corpus.plan.recipe_files import load_recipe, recipe_prompts
-from corpus.plan.slot_layout import Plan
+from corpus.plan.blueprint import Blueprint
 from corpus.run.run_folder import RunFolder
 from corpus.servers.chat_requests import EMPTY, TRUNCATED, ChatRequest, problem, read_answer
 from corpus.store.digest_store import Store
 from corpus.text.llm_judge import judge_request, read_grades
-from schemas.recipe import Judge
 from tests.support.line import rows, start, sympatheia
 
 pytestmark = pytest.mark.vllm
@@ -154,14 +152,9 @@ def test_what_is_cut_off_says_so(model, server):
 
 
 def test_a_judge_can_answer_in_no_other_form(model, server):
-    recipe = load_recipe("demo", [f'llm.judge.model="{model[1]}"'])
-    prompts = recipe_prompts(recipe)
-    plan = Plan(recipe, prompts)
-    slot = next(plan.pairs())
-    judge = Judge(model=str(model[1]))
-    asked = judge_request(
-        judge, prompts, plan, slot, query="What now?", response="Have some tea first.", tried=0
-    )
+    blueprint = Blueprint.named("demo", [f'llm.judge.model="{model[1]}"'])
+    slot = next(blueprint.plan.pairs())
+    asked = judge_request(blueprint, slot, "What now?", "Have some tea first.", 0)
     _, answer = server.ask(asked)
     print(f"\ngrades: {' '.join(answer.text.split())}")
     assert read_grades(answer) is not None
