@@ -35,6 +35,11 @@ SERVING = {
 """Keys of `llm` and `speech` that say who answers and how fast, and never shape what is made."""
 
 
+RuleSetting = Annotated[float, Field(strict=True, allow_inf_nan=False)] | Literal[False, "report"]
+"""What a recipe may say of a rule: its limit, that it is off, or that it only reports."""
+RuleName = Annotated[str, Field(pattern=r"^[a-z][a-z_]*$")]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -159,6 +164,12 @@ class Llm(_Section):
         return self
 
 
+class Text(_Section):
+    """What texts must be; `rules` sets limits of the text rules by name, or turns them off."""
+
+    rules: dict[RuleName, RuleSetting] = {}
+
+
 class Dedup(_Section):
     """Near-duplicate rejection among all queries."""
 
@@ -174,7 +185,8 @@ class Speech(_Section):
     `loudness` is that of a plain delivery, LUFS; styles lie around it. With `asr_check` a clip in
     which a recogniser hears other words is refused. `prosody` has every clip's features measured,
     `dnsmos_per_cell` the quality of so many clips of each cell. `batch` is how many clips are asked
-    for in one request, where the servers have a batch endpoint.
+    for in one request, where the servers have a batch endpoint. `rules` sets limits of the clip
+    rules by name, or turns them off.
     """
 
     backend: Literal["builtin", "openai"] = "builtin"
@@ -196,6 +208,7 @@ class Speech(_Section):
     asr_check: StrictBool = False
     prosody: StrictBool = True
     dnsmos_per_cell: Annotated[StrictInt, Field(ge=0)] = 0
+    rules: dict[RuleName, RuleSetting] = {}
 
     @model_validator(mode="after")
     def _endpoints_fit_backend(self) -> "Speech":
@@ -300,6 +313,7 @@ class Recipe(_Section):
     neutral: Neutral = Neutral()
     split: Split = Split()
     llm: Llm = Llm()
+    text: Text = Text()
     dedup: Dedup = Dedup()
     speech: Speech
     shards: Shards = Shards()

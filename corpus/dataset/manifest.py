@@ -14,7 +14,17 @@ from corpus.errors import InvalidInput
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.prompt_files import Prompts, explain
 from schemas.prompts import AnchorFile, RuleFile, TopicFile
-from schemas.recipe import Dedup, Emotional, Neutral, Recipe, Speech, Split
+from schemas.recipe import (
+    Dedup,
+    Emotional,
+    Neutral,
+    Recipe,
+    RuleName,
+    RuleSetting,
+    Speech,
+    Split,
+    Text,
+)
 
 NAME = "manifest.json"
 
@@ -44,7 +54,8 @@ class Voice(_Part):
 class Manifest(_Part):
     """What `check` needs to know of a dataset, and nothing of where it was made.
 
-    `layout`, of a corpus that was imported, has its slots by cell (see
+    `text_rules` and `clip_rules` are what the recipe said of rules, and are left out where it said
+    nothing. `layout`, of a corpus that was imported, has its slots by cell (see
     `corpus.plan.slot_layout.LAYOUT`).
     """
 
@@ -61,6 +72,8 @@ class Manifest(_Part):
     anchor_file: AnchorFile
     topic_file: TopicFile
     rules: RuleFile
+    text_rules: dict[RuleName, RuleSetting] = {}
+    clip_rules: dict[RuleName, RuleSetting] = {}
     layout: dict[str, Annotated[str, Field(pattern=r"^[te-]*$")]] | None = None
     files: dict[str, FileFacts]
 
@@ -74,7 +87,8 @@ class Manifest(_Part):
             neutral=self.neutral,
             split=self.split,
             dedup=self.dedup,
-            speech=Speech(**self.voice.model_dump()),
+            text=Text(rules=self.text_rules),
+            speech=Speech(**self.voice.model_dump(), rules=self.clip_rules),
         )
         prompts = Prompts(Path(NAME), "", self.anchor_file, self.topic_file, self.rules)
         return Blueprint.of(recipe, prompts, self.layout)
@@ -110,6 +124,8 @@ def describe(folder: Path, blueprint: Blueprint, rows: dict[Path, int]) -> None:
         anchor_file=prompts.anchor_file,
         topic_file=prompts.topic_file,
         rules=prompts.rules,
+        text_rules=recipe.text.rules,
+        clip_rules=speech.rules,
         layout=dict(plan.layout) if plan.layout is not None else None,
         files={
             path.relative_to(folder).as_posix(): facts_of(path, rows.get(path))
@@ -117,7 +133,9 @@ def describe(folder: Path, blueprint: Blueprint, rows: dict[Path, int]) -> None:
             if path.is_file()
         },
     )
-    (folder / NAME).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    unsaid = {name for name in ("text_rules", "clip_rules") if not getattr(manifest, name)}
+    content = manifest.model_dump_json(indent=1, exclude=unsaid)
+    (folder / NAME).write_text(content + "\n", encoding="utf-8")
 
 
 def facts_of(path: Path, rows: int | None = None) -> FileFacts:

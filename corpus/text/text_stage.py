@@ -66,7 +66,7 @@ async def write_texts(
 def _inputs(blueprint: Blueprint) -> str:
     """What the texts follow from, beside the answers."""
     shaping = blueprint.recipe.model_dump_json(
-        include={"seed", "anchors", "emotional", "neutral", "split", "llm", "dedup"},
+        include={"seed", "anchors", "emotional", "neutral", "split", "llm", "text", "dedup"},
         exclude={"llm": SERVING},
     )
     return f"{shaping} {blueprint.prompts.digest} {code_digest()}"
