@@ -76,21 +76,21 @@ class Rules(Generic[Subject]):
         for name, setting in settings.items():
             if name not in known:
                 raise InvalidInput(f"{key}.{name}: there is no such rule; {', '.join(known)} are.")
-            if _is_number(setting) and known[name].limit is None:
+            if isinstance(setting, float) and known[name].limit is None:
                 raise InvalidInput(
                     f"{key}.{name} = {setting}: the rule has no limit; it can be turned off with "
                     f'false, or be told to "{REPORT}".'
                 )
         self._asked: list[tuple[Rule[Subject], float | None, bool]] = []
         for rule in registry:
-            setting = settings.get(rule.name)
-            if setting is not False:
-                limit = float(setting) if _is_number(setting) else rule.limit  # type: ignore[arg-type]
-                self._asked.append((rule, limit, setting == REPORT))
+            said = settings.get(rule.name)
+            if said is not False:
+                limit = said if isinstance(said, float) else rule.limit
+                self._asked.append((rule, limit, said == REPORT))
 
     def judge(self, subject: Subject) -> Verdict:
         """The first rule that something breaks; rules that only report are all looked at."""
-        reported = []
+        reported: list[str] = []
         for rule, limit, only_reports in self._asked:
             if not rule.breaks(subject, limit):
                 continue
@@ -102,7 +102,3 @@ class Rules(Generic[Subject]):
     def limits(self) -> Iterator[tuple[Rule[Subject], float | None]]:
         """The rules that are not turned off, each with its limit."""
         return ((rule, limit) for rule, limit, _ in self._asked)
-
-
-def _is_number(setting: RuleSetting | None) -> bool:
-    return isinstance(setting, int | float) and not isinstance(setting, bool)
