@@ -1,10 +1,11 @@
 """Runs that were begun by an earlier release: continued at no cost, or refused with a sentence.
 
-If a release lets `test_a_run_of_the_last_release_is_continued` fail, it asks anew what users have
+If a release lets the first two tests fail, it asks anew what users have
 paid for: the format of the run folder (`corpus.plan.recipe_files.FORMAT`) then takes its next
 number, and the changelog says so.
 """
 
+import json
 import shutil
 from pathlib import Path
 
@@ -14,13 +15,23 @@ from corpus.speech.speech_stage import ClipRequest
 from corpus.store.digest_store import read_log
 from schemas.prompts import Point
 from tests.support.fake_servers import FakeTextServer
-from tests.support.line import rows, sympatheia, write_recipe
+from tests.support.line import (
+    files_of,
+    rows,
+    speak_and_pack,
+    sympatheia,
+    write_recipe,
+    write_run,
+)
 
-BEGUN = Path(__file__).parents[1] / "releases" / "0.1.0"
-"""Stopped by a kill: all three queries are decided, one response of three is there."""
+RELEASES = Path(__file__).parents[1] / "releases"
+BEGUN = RELEASES / "0.1.0"
+"""Stopped by a kill: all three queries are decided, one response of three is there.
+
+Of 0.2.0 there is a finished run without its tables and its dataset, and the digests of these."""
 
 
-def test_a_run_of_the_last_release_is_continued(tmp_path):
+def test_a_run_of_an_earlier_release_is_continued(tmp_path):
     run = shutil.copytree(BEGUN, tmp_path / "run")
     decided = (run / "decisions.jsonl").read_bytes()
     with FakeTextServer() as server:
@@ -33,6 +44,19 @@ def test_a_run_of_the_last_release_is_continued(tmp_path):
     kept = {row["query_id"]: row["digest"] for row in rows(run / "tables" / "queries.parquet")}
     assert kept == {line["slot"]: line["digest"] for line in read_log(run / "decisions.jsonl")}
     assert len(rows(run / "tables" / "responses.parquet")) == 3
+
+
+def test_a_whole_run_of_the_last_release_makes_the_same_files_and_asks_nothing(tmp_path):
+    folder = shutil.copytree(RELEASES / "0.2.0", tmp_path / "run")
+    made = {path.name for path in (folder / "store").rglob("*")}
+    with FakeTextServer() as server:
+        recipe = write_recipe(tmp_path / "r.toml", server.base_url, anchors=("sad",))
+        settings = ("emotional.pairs_per_anchor=1", "neutral.queries=1")
+        run = write_run(folder, recipe, *settings)
+        speak_and_pack(run)
+        assert server.count == 0
+    assert {path.name for path in (folder / "store").rglob("*")} == made
+    assert files_of(run) == json.loads((folder / "files.json").read_text())
 
 
 def test_a_run_of_a_release_with_another_format_is_refused(tmp_path):
