@@ -9,11 +9,12 @@ from prefect import flow, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
-from corpus.adapter.adapter_card import AdapterFacts, write_adapter_card
+from corpus.adapter.handover.adapter_card import AdapterFacts, write_adapter_card
+from corpus.adapter.handover.adapter_folder import name_base
 from corpus.adapter.model import is_random
 from corpus.adapter.sequences import encode_corpus, require_fresh
-from corpus.adapter.training.adapter_folder import name_base
-from corpus.adapter.training.launch import Order, launch, training_of
+from corpus.adapter.training.launch import launch, training_of
+from corpus.adapter.training.lora_training import TrainingOrder
 from corpus.adapter.training.training_folder import Trained
 from corpus.hub.hub_upload import CARD
 from corpus.plan.recipe_files import recipe_prompts
@@ -59,7 +60,7 @@ def encode(run_dir: Path, speech_tokenizer: str) -> None:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def describe(order: Order, recipe: Recipe, trained: Trained) -> None:
+def describe(order: TrainingOrder, recipe: Recipe, trained: Trained) -> None:
     """Writes the adapter's card."""
     settings = order.settings.model_dump(mode="json") | {"seed": order.seed}
     facts = AdapterFacts(
@@ -79,7 +80,7 @@ def describe(order: Order, recipe: Recipe, trained: Trained) -> None:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def fit(order: Order) -> Trained:
+def fit(order: TrainingOrder) -> Trained:
     """Trains, and shows how far it is on the terminal and on Prefect's pages."""
     artifact = create_progress_artifact(0.0, key="adapter-progress", description=str(order.output))
     assert isinstance(artifact, UUID)  # outside an event loop it is not a coroutine

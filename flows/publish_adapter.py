@@ -5,8 +5,8 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from corpus.adapter.adapter_upload import publication_of, require_whole
-from corpus.adapter.training.adapter_folder import find_adapter
+from corpus.adapter.handover.adapter_folder import find_adapter
+from corpus.adapter.handover.adapter_upload import publication_of, require_whole
 from corpus.hub.hub_upload import require_token
 from flows.publish import Published, send
 from flows.sentences import fails_in_words

@@ -8,7 +8,6 @@ nothing but its own segment, whatever else is in the batch.
 """
 
 import io
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -24,11 +23,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool1d, conv1d, gelu, pad
+from torch.nn.functional import avg_pool1d, gelu, pad
 from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoderLayer
 
 from corpus.adapter.published_checkpoints import folder_of
+from corpus.adapter.resampling import resample
 from corpus.errors import InvalidInput, SympatheiaError
 
 RATE = 16_000
@@ -41,36 +41,6 @@ _CODES_AT_ONCE = 8192
 """Frames compared with the codebook at once: half a gigabyte at the published size."""
 
 Sound = Path | str | bytes | NDArray[np.float32] | Tensor
-
-
-@lru_cache(maxsize=8)
-def _resampling_kernel(old: int, new: int) -> tuple[Tensor, int]:
-    """Filters [new, 1, width] of a band-limited resampling, and their reach to one side.
-
-    A sinc under a Hann window over six zero crossings to each side, cut off at 0.99 of the lower
-    band: what torchaudio's `Resample` takes by default (Smith, Digital Audio Resampling).
-    """
-    crossings, rolloff = 6, 0.99
-    band = min(old, new) * rolloff
-    reach = math.ceil(crossings * old / band)
-    # Time of each input sample from each output phase, in zero crossings.
-    samples = torch.arange(-reach, reach + old, dtype=torch.float64) / old
-    phases = torch.arange(0, -new, -1, dtype=torch.float64)[:, None, None] / new
-    time = ((phases + samples) * band).clamp(-crossings, crossings)
-    window = torch.cos(time * math.pi / crossings / 2).square()
-    return (torch.sinc(time) * window * band / old).float(), reach
-
-
-def resample(sound: Tensor, rate: int) -> Tensor:
-    """Samples (samples,) at `rate` Hz as samples at `RATE`."""
-    common = math.gcd(rate, RATE)
-    old, new = rate // common, RATE // common
-    if old == new:
-        return sound
-    kernel, reach = _resampling_kernel(old, new)
-    padded = pad(sound[None, None], (reach, reach + old))
-    out = conv1d(padded, kernel.to(sound.device), stride=old)
-    return out[0].T.reshape(-1)[: math.ceil(new * len(sound) / old)]
 
 
 @dataclass(frozen=True)
@@ -252,7 +222,7 @@ class SpeechTokenizer:
         segments: list[tuple[int, Tensor]] = []
         count = 0
         for count, sound in enumerate(sounds, start=1):
-            samples = resample(*_read(sound, sampling_rate))
+            samples = resample(*_read(sound, sampling_rate), RATE)
             segments += [(count - 1, part) for part in samples.split(SEGMENT_SECONDS * RATE)]
         # Like with like, so that little is padded; what belongs together is put in order again.
         order = sorted(range(len(segments)), key=lambda n: len(segments[n][1]))

@@ -209,6 +209,36 @@ def prosody(facts: Facts) -> list[Chart]:
     return charts
 
 
+def _quartiles(
+    by_anchor: dict[str, dict[str, list[float]]], name: str, place: dict[str, Any]
+) -> go.Scatter:
+    """A feature's median at each anchor, with lines to its quartiles."""
+    anchors = [anchor for anchor, found in by_anchor.items() if name in found]
+    low, middle, high = zip(*(by_anchor[anchor][name] for anchor in anchors), strict=True)
+    return go.Scatter(
+        x=[place[anchor]["arousal"] for anchor in anchors],
+        y=middle,
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [top - mid for top, mid in zip(high, middle, strict=True)],
+            "arrayminus": [mid - bottom for mid, bottom in zip(middle, low, strict=True)],
+            "color": "#999999",
+        },
+        text=anchors,
+        mode="markers",
+        marker={
+            "size": 10,
+            "color": [place[anchor]["valence"] for anchor in anchors],
+            "colorscale": [[0.0, BLUE], [0.5, "#bbbbbb"], [1.0, ORANGE]],
+            "cmin": -1,
+            "cmax": 1,
+        },
+        hovertemplate="<b>%{text}</b>: %{y:.3g}<extra></extra>",
+        showlegend=False,
+    )
+
+
 def _features(
     sound: Facts,
     role: str,
@@ -227,34 +257,7 @@ def _features(
         rows=len(features), cols=1, subplot_titles=titles, shared_xaxes=True, vertical_spacing=0.04
     )
     for row, name in enumerate(features, start=1):
-        anchors = [anchor for anchor, found in by_anchor.items() if name in found]
-        low, middle, high = zip(*(by_anchor[anchor][name] for anchor in anchors), strict=True)
-        figure.add_trace(
-            go.Scatter(
-                x=[place[anchor]["arousal"] for anchor in anchors],
-                y=middle,
-                error_y={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [top - mid for top, mid in zip(high, middle, strict=True)],
-                    "arrayminus": [mid - bottom for mid, bottom in zip(middle, low, strict=True)],
-                    "color": "#999999",
-                },
-                text=anchors,
-                mode="markers",
-                marker={
-                    "size": 10,
-                    "color": [place[anchor]["valence"] for anchor in anchors],
-                    "colorscale": [[0.0, BLUE], [0.5, "#bbbbbb"], [1.0, ORANGE]],
-                    "cmin": -1,
-                    "cmax": 1,
-                },
-                hovertemplate="<b>%{text}</b>: %{y:.3g}<extra></extra>",
-                showlegend=False,
-            ),
-            row=row,
-            col=1,
-        )
+        figure.add_trace(_quartiles(by_anchor, name, place), row=row, col=1)
     styled(figure, "", "", 220 * len(features))
     figure.update_layout(margin_t=60)
     figure.update_xaxes(title_text="arousal", row=len(features))

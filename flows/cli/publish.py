@@ -58,8 +58,8 @@ def publish_adapter(folder: Path, repo_id: str, private: bool, dry_run: bool) ->
     Its configuration, weights, card and training facts are sent, and nothing else of the folder.
     Tokens and calls after a failed one are as with publish.
     """
-    from corpus.adapter.adapter_upload import publication_of, require_whole
-    from corpus.adapter.training.adapter_folder import find_adapter
+    from corpus.adapter.handover.adapter_folder import find_adapter
+    from corpus.adapter.handover.adapter_upload import publication_of, require_whole
     from corpus.hub.hub_upload import require_token
     from flows.services import prefect_api
     from schemas.orders import PublishOrder
@@ -94,8 +94,8 @@ def convert_adapter(folder: Path, output: Path, base: str) -> None:
 
     It does exactly the same there, under the names that engines other than this pipeline know.
     """
-    from corpus.adapter.native_names import read_base_config, to_native
-    from corpus.adapter.training.adapter_folder import find_adapter
+    from corpus.adapter.handover.adapter_folder import find_adapter
+    from corpus.adapter.handover.native_names import read_base_config, to_native
 
     to_native(find_adapter(folder), output, read_base_config(base))
     click.echo(output)

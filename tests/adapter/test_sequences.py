@@ -13,13 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from corpus.adapter.sequences import (
-    AFFECT_DROPOUT,
-    affect_dropout,
-    encode_corpus,
-    sequence,
-    token_key,
-)
+from corpus.adapter.clip_tokens import token_key
+from corpus.adapter.sequence_format import sequence
+from corpus.adapter.sequences import AFFECT_DROPOUT, affect_dropout, encode_corpus
 from corpus.adapter.speech_tokens import SpeechTokenizer, checkpoint_digest
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.plan.recipe_files import load_recipe, recipe_prompts

@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from scipy.signal import resample_poly
 
+from corpus.adapter.resampling import resample
 from corpus.adapter.speech_tokens import (
     BATCH,
     RATE,
     SEGMENT_SECONDS,
     SpeechTokenizer,
     checkpoint_digest,
-    resample,
 )
 from corpus.errors import InvalidInput, SympatheiaError
 from tests.support.line import sympatheia
@@ -118,7 +118,7 @@ def test_weights_may_have_the_prefix_of_the_whole_model(tokenizer, encoded, chec
 def test_resampling_keeps_what_both_rates_can_hold(rate):
     seconds, pitch = 1.0, 440.0
     tone = torch.sin(2 * torch.pi * pitch * torch.arange(int(seconds * rate)) / rate)
-    found = resample(tone, rate).numpy()
+    found = resample(tone, rate, RATE).numpy()
     wanted = np.sin(2 * np.pi * pitch * np.arange(RATE) / RATE)
     assert found.shape == (RATE,)
     inside = slice(200, -200)  # at its ends a tone is cut off, which holds every pitch
@@ -130,9 +130,9 @@ def test_resampling_keeps_what_both_rates_can_hold(rate):
 
 def test_resampling_takes_out_what_the_lower_rate_cannot_hold():
     tone = torch.sin(2 * torch.pi * 11_000 * torch.arange(24_000) / 24_000)
-    assert resample(tone, 24_000)[200:-200].abs().max() < 1e-2
+    assert resample(tone, 24_000, RATE)[200:-200].abs().max() < 1e-2
     same = torch.randn(50)
-    assert resample(same, RATE) is same
+    assert resample(same, RATE, RATE) is same
 
 
 BAD_CHECKPOINTS = {

@@ -16,8 +16,8 @@ from corpus.adapter.model import IGNORED, load_base
 from corpus.adapter.sequences import require_fresh
 from corpus.adapter.text_tokenizer import load_tokenizer
 from corpus.adapter.tiny import CODES, make_base
-from corpus.adapter.training.launch import LOG, Order, launch
-from corpus.adapter.training.lora_training import train
+from corpus.adapter.training.launch import LOG, launch
+from corpus.adapter.training.lora_training import TrainingOrder, train
 from corpus.adapter.training.packed_samples import (
     Collator,
     Sample,
@@ -85,7 +85,7 @@ def encoded(tmp_path_factory):
 
 @pytest.fixture
 def order(encoded, base, tmp_path):
-    return Order(
+    return TrainingOrder(
         sequences=encoded,
         base=str(base),
         output=tmp_path / "adapter",
@@ -242,7 +242,7 @@ def run(order):
 @pytest.fixture(scope="module")
 def trained(encoded, base, tmp_path_factory):
     output = tmp_path_factory.mktemp("trained")
-    order = Order(
+    order = TrainingOrder(
         sequences=encoded, base=str(base), output=output, settings=Adapter(**SETTINGS), seed=1
     )
     return order, *run(order)
@@ -394,5 +394,5 @@ def test_a_device_that_is_full_is_a_sentence_and_leaves_no_adapter(order, monkey
 
     monkeypatch.setattr("corpus.adapter.model.cross_entropy", full)
     with pytest.raises(SympatheiaError, match=r"memory is full. Lower adapter\.packing_length"):
-        train(order.sequences, order.base, order.output, order.settings, order.seed)
+        train(order)
     assert not (order.output / "adapter_model.safetensors").exists()

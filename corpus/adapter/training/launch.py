@@ -10,41 +10,27 @@ import subprocess
 import sys
 import threading
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import orjson
 import torch
 import torch.distributed
-from pydantic import BaseModel
 
-from corpus.adapter.training.lora_training import train
+from corpus.adapter.training.lora_training import TrainingOrder, train
 from corpus.adapter.training.trainer import Report
 from corpus.adapter.training.training_folder import Trained, TrainingFolder
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.plan.recipe_files import with_overrides
 from corpus.run.run_folder import RunFolder
 from schemas.orders import AdapterOrder
-from schemas.recipe import Adapter, Recipe
+from schemas.recipe import Recipe
 
 LOG = "train.log"
 _MARK = b"\x1e"
 """Before each line that is for the caller; libraries print what they like between them."""
 
 
-class Order(BaseModel):
-    """What is to be trained, and by how many processes."""
-
-    sequences: Path
-    base: str
-    output: Path
-    settings: Adapter
-    seed: int
-    processes: int = 1
-    deepspeed: Path | None = None
-
-
-def training_of(asked: AdapterOrder) -> tuple[Order, Recipe]:
+def training_of(asked: AdapterOrder) -> tuple[TrainingOrder, Recipe]:
     """What an order for an adapter means on this machine, and the recipe of its corpus.
 
     Raises:
@@ -52,7 +38,7 @@ def training_of(asked: AdapterOrder) -> tuple[Order, Recipe]:
     """
     run = RunFolder(asked.run_dir)
     recipe = with_overrides(run.read_recipe(), asked.overrides, "adapter")
-    order = Order(
+    order = TrainingOrder(
         sequences=run.sequences,
         base=asked.base,
         output=asked.output or asked.run_dir / "adapter",
@@ -64,7 +50,7 @@ def training_of(asked: AdapterOrder) -> tuple[Order, Recipe]:
     return order, recipe
 
 
-def launch(order: Order, report: Report) -> Trained:
+def launch(order: TrainingOrder, report: Report) -> Trained:
     """Has an adapter trained; returns when it is.
 
     Args:
@@ -139,18 +125,10 @@ def _end_with_caller() -> None:
 def main() -> None:
     """Trains what the order says; all processes of a training run this."""
     _end_with_caller()
-    order = Order.model_validate_json(sys.argv[1])
+    order = TrainingOrder.model_validate_json(sys.argv[1])
     first = os.environ.get("RANK", "0") == "0"
     try:
-        trained = train(
-            order.sequences,
-            order.base,
-            order.output,
-            order.settings,
-            order.seed,
-            report=lambda figures: _tell({"report": figures}),
-            deepspeed=order.deepspeed,
-        )
+        trained = train(order, report=lambda figures: _tell({"report": figures}))
     except SympatheiaError as error:
         if first:
             _tell({"error": str(error), "code": error.exit_code})

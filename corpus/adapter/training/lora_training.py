@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
+from pydantic import BaseModel
 from torch import nn
 from transformers import TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
@@ -33,45 +34,54 @@ KEPT_CHECKPOINTS = 2
 """The newest, to continue from, and the best; the Trainer keeps both."""
 
 
-def train(
-    sequences: Path,
-    base: str | Path,
-    output: Path,
-    settings: Adapter,
-    seed: int,
-    report: Report | None = None,
-    deepspeed: Path | None = None,
-) -> Trained:
-    """Trains an adapter, or continues where a killed training last saved.
+class TrainingOrder(BaseModel):
+    """What is to be trained, and by how many processes.
 
-    Args:
+    Attributes:
         sequences: the folder with `encoded_train.jsonl` and `encoded_eval.jsonl`.
         base: the base model, with its `tokenizer.json`.
         output: where the adapter goes; its `checkpoints` are kept there too.
         settings: how it is trained.
         seed: of the adapter's first weights, the order and the dropout.
-        report: is told each step's figures.
         deepspeed: a DeepSpeed configuration, where the processes are started by accelerate.
+    """
+
+    sequences: Path
+    base: str
+    output: Path
+    settings: Adapter
+    seed: int
+    processes: int = 1
+    deepspeed: Path | None = None
+
+
+def train(order: TrainingOrder, report: Report | None = None) -> Trained:
+    """Trains an adapter, or continues where a killed training last saved.
+
+    Args:
+        order: what to train.
+        report: is told each step's figures.
 
     Raises:
         InvalidInput: the sequences or the base do not fit, or the checkpoints are another
             training's.
         SympatheiaError: memory ran out.
     """
+    base, settings = order.base, order.settings
     tokenizer = load_tokenizer(base)
     train_set, eval_set = (
-        read_samples(sequences / f"encoded_{split}.jsonl", tokenizer, settings.max_length)
+        read_samples(order.sequences / f"encoded_{split}.jsonl", tokenizer, settings.max_length)
         for split in ("train", "eval")
     )
-    rows = _rows(train_set, settings, seed)
+    rows = _rows(train_set, order)
     data = {"train": facts(train_set), "eval": facts(eval_set)}
     length = settings.packing_length if settings.packing else settings.max_length
     data["rows"] = {"count": len(rows), "filled": round(share_filled(rows, length), 4)}
-    place = TrainingFolder(output)
-    done = place.begin(base, settings, seed, data)
+    place = TrainingFolder(order.output)
+    done = place.begin(base, settings, order.seed, data)
     if done is not None:
         return done
-    torch.manual_seed(seed)
+    torch.manual_seed(order.seed)
     model = _with_lora(base, settings)
     if model.vocab_size < len(tokenizer):
         raise InvalidInput(
@@ -80,13 +90,28 @@ def train(
         )
     trainer = AdapterTrainer(
         model.peft,
-        _arguments(place.checkpoints, settings, seed, deepspeed),
+        _arguments(place.checkpoints, order),
         rows=rows,
-        eval_rows=_rows(eval_set, settings, seed),
+        eval_rows=_rows(eval_set, order),
         collator=Collator(settings.loss, settings.weighting),
         speed=Speed(model, settings.peak_tflops),
         report=report,
     )
+    _fit(trainer, place)
+    losses = trainer.evaluate()
+    state = trainer.state
+    best = state.best_global_step or state.global_step
+    trained = Trained(state.global_step, best, losses, state.log_history, data)
+    # By all processes: where DeepSpeed spread the weights, each has a part to give.
+    saved = order.output / ".new"
+    trainer.save_model(str(saved))
+    if trainer.is_world_process_zero():
+        place.finish(saved, trained)
+    return trained
+
+
+def _fit(trainer: AdapterTrainer, place: TrainingFolder) -> None:
+    """Trains to the end, from the last save on if there is one."""
     try:
         trainer.train(resume_from_checkpoint=get_last_checkpoint(place.checkpoints))
     except torch.OutOfMemoryError as error:
@@ -95,16 +120,6 @@ def train(
             "set adapter.gradient_checkpointing=true, and run the same command again: it continues "
             "at the last save."
         ) from error
-    losses = trainer.evaluate()
-    state = trainer.state
-    best = state.best_global_step or state.global_step
-    trained = Trained(state.global_step, best, losses, state.log_history, data)
-    # By all processes: where DeepSpeed spread the weights, each has a part to give.
-    saved = output / ".new"
-    trainer.save_model(str(saved))
-    if trainer.is_world_process_zero():
-        place.finish(saved, trained)
-    return trained
 
 
 def _with_lora(base: str | Path, settings: Adapter) -> LoraModel:
@@ -146,15 +161,14 @@ def lora_model(model: ChatGLMForCausalLM, settings: Adapter) -> LoraModel:
     return LoraModel(peft, config.padded_vocab_size, 4.0 * frozen + 6.0 * trained, look)
 
 
-def _rows(samples: Samples, settings: Adapter, seed: int) -> list[list[Sample]]:
-    if settings.packing:
-        return pack(samples.kept, settings.packing_length, seed)
+def _rows(samples: Samples, order: TrainingOrder) -> list[list[Sample]]:
+    if order.settings.packing:
+        return pack(samples.kept, order.settings.packing_length, order.seed)
     return list(rows_of(samples.kept))
 
 
-def _arguments(
-    checkpoints: str, settings: Adapter, seed: int, deepspeed: Path | None
-) -> TrainingArguments:
+def _arguments(checkpoints: str, order: TrainingOrder) -> TrainingArguments:
+    settings = order.settings
     cuda = torch.cuda.is_available()
     return TrainingArguments(
         output_dir=checkpoints,
@@ -185,6 +199,6 @@ def _arguments(
         remove_unused_columns=False,
         report_to=[],
         disable_tqdm=True,
-        seed=seed % 2**32,
-        deepspeed=str(deepspeed) if deepspeed else None,
+        seed=order.seed % 2**32,
+        deepspeed=str(order.deepspeed) if order.deepspeed else None,
     )

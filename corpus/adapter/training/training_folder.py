@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from corpus.adapter.training.adapter_folder import CONFIG, WEIGHTS
+from corpus.adapter.handover.adapter_folder import CONFIG, WEIGHTS
 from corpus.errors import InvalidInput
 from corpus.run.run_folder import TRAINED
 from corpus.store.digest_store import write_whole

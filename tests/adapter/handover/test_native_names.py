@@ -10,8 +10,8 @@ from peft import PeftConfig, PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import GlmConfig, GlmForCausalLM
 
+from corpus.adapter.handover.native_names import read_base_config, to_native
 from corpus.adapter.model import load_base
-from corpus.adapter.native_names import read_base_config, to_native
 from corpus.errors import InvalidInput
 from tests.adapter.test_model import ADAPTER, BASE, expected, ids, largest_difference
 from tests.support.line import sympatheia

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from corpus.adapter.adapter_card import AdapterFacts, write_adapter_card
-from corpus.adapter.adapter_upload import FILES, publication_of, require_whole
-from corpus.adapter.training.adapter_folder import find_adapter
+from corpus.adapter.handover.adapter_card import AdapterFacts, write_adapter_card
+from corpus.adapter.handover.adapter_folder import find_adapter
+from corpus.adapter.handover.adapter_upload import FILES, publication_of, require_whole
 from corpus.errors import InvalidInput, SympatheiaError
 from tests.adapter.test_model import ADAPTER
 from tests.support.hub_client import hub_environment, hub_of_this_process

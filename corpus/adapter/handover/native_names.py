@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from corpus.adapter.handover.adapter_folder import CONFIG, WEIGHTS, Adapter, Update, read_adapter
 from corpus.adapter.model import ChatGLMConfig
-from corpus.adapter.training.adapter_folder import CONFIG, WEIGHTS, Adapter, Update, read_adapter
 from corpus.errors import InvalidInput
 from corpus.store.digest_store import write_whole
 

@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from corpus.adapter.adapter_card import PUBLISHED_BASE, AdapterFacts, read_facts, write_adapter_card
+from corpus.adapter.handover.adapter_card import (
+    PUBLISHED_BASE,
+    AdapterFacts,
+    read_facts,
+    write_adapter_card,
+)
 from corpus.errors import InvalidInput
 from schemas.recipe import Adapter
 

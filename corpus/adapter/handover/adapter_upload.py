@@ -6,8 +6,8 @@ import torch
 import yaml
 from huggingface_hub import ModelCard
 
-from corpus.adapter.adapter_card import FACTS
-from corpus.adapter.training.adapter_folder import CONFIG, WEIGHTS, one_line, read_adapter
+from corpus.adapter.handover.adapter_card import FACTS
+from corpus.adapter.handover.adapter_folder import CONFIG, WEIGHTS, one_line, read_adapter
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.hub.hub_upload import CARD, Publication
 

@@ -1,0 +1,192 @@
+"""The speech tokens of a corpus's clips, made once per clip and kept in the store."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cache, partial
+from hashlib import sha256
+from math import ceil
+from pathlib import Path
+from threading import Event, Lock
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from corpus.adapter.speech_tokens import BATCH, SEGMENT_SECONDS, SpeechTokenizer, encode_in_worker
+from corpus.compute.local_or_dask import Workers
+from corpus.dataset.dataset_folder import DatasetFolder
+from corpus.errors import SympatheiaError
+from corpus.run.progress import Progress
+from corpus.run.stage_tables import Row
+from corpus.sound.clip_audio import Undecodable, decode
+from corpus.speech.speech_stage import QUERY, RESPONSE
+from corpus.store.digest_store import Records
+from schemas.audio import SAMPLE_RATE
+from schemas.slots import SPLITS, SUBSETS, Split, Subset
+
+STAGE = "speech tokens"
+REMEDY = "build the corpus again from its run folder, or fetch the dataset anew with its audio"
+
+_ROLES = (QUERY, RESPONSE)
+_SOUND = tuple(f"{role}_{what}" for role in _ROLES for what in ("audio", "seconds"))
+
+
+def token_key(checkpoint: str, clip: bytes) -> str:
+    """What the tokens of a clip are stored under, given the digest of the speech tokenizer."""
+    return sha256(f"{checkpoint} {sha256(clip).hexdigest()}".encode()).hexdigest()
+
+
+def rows_of(
+    dataset: DatasetFolder, subset: Subset, split: Split, *columns: str
+) -> Iterator[list[Row]]:
+    """The rows of a subset and split in slot order, a row group at a time; `id` is always there."""
+    for path in sorted((dataset.root / "data" / subset).glob(f"{split}-*.parquet")):
+        try:
+            with pq.ParquetFile(path) as file:
+                for name in ("id", *columns):
+                    if name not in file.schema_arrow.names:
+                        raise SympatheiaError(f"{path} has no column {name}; {REMEDY}.")
+                for group in range(file.num_row_groups):
+                    yield file.read_row_group(group, columns=["id", *columns]).to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            what = " ".join(str(error).split())[:200]
+            raise SympatheiaError(f"{path} cannot be read ({what}); {REMEDY}.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Clip:
+    """A clip of a row; `key` is what its tokens are stored under."""
+
+    name: str
+    subset: Subset
+    key: str
+    data: bytes
+    seconds: float
+
+    @property
+    def segments(self) -> int:
+        return max(1, ceil(self.seconds / SEGMENT_SECONDS))
+
+    def samples(self) -> NDArray[np.float32]:
+        try:
+            samples, rate = decode(self.data)
+        except Undecodable as error:
+            raise SympatheiaError(f"{self.name}: {error} {REMEDY.capitalize()}.") from error
+        if rate != SAMPLE_RATE or not len(samples):
+            raise SympatheiaError(
+                f"{self.name} has {len(samples)} samples at {rate} Hz; a corpus holds speech at "
+                f"{SAMPLE_RATE} Hz. {REMEDY.capitalize()}."
+            )
+        return samples[:, 0]
+
+
+class TokenisedClips:
+    """The clips of a corpus and their tokens; a clip that several rows share is one clip."""
+
+    def __init__(
+        self, dataset: DatasetFolder, checkpoint: str, records: Records, progress: Progress
+    ) -> None:
+        self._dataset = dataset
+        self._checkpoint = checkpoint
+        self._records = records
+        self._progress = progress
+        self._keys: dict[tuple[str, str], str] = {}
+        pairs = dataset.slots.values()
+        totals = {
+            subset: sum(pair.query.subset == subset for pair in pairs)
+            + len({pair.query.id for pair in pairs if pair.query.subset == subset})
+            for subset in SUBSETS
+        }
+        progress.begin(STAGE, {subset: total for subset, total in totals.items() if total})
+
+    def missing(self) -> Iterator[list[_Clip]]:
+        """Those without tokens, in batches of about `BATCH` segments; no clip comes twice."""
+        known: set[str] = set()
+        for split in SPLITS:
+            for subset in SUBSETS:
+                for rows in rows_of(self._dataset, subset, split, *_SOUND):
+                    clips = [self._clip(row, subset, role) for row in rows for role in _ROLES]
+                    fresh = {clip.key: clip for clip in clips if clip.key not in known}
+                    known |= fresh.keys()
+                    yield from _batches(clip for clip in fresh.values() if not self._has(clip))
+
+    def _clip(self, row: Row, subset: Subset, role: str) -> _Clip:
+        data = (row[f"{role}_audio"] or {}).get("bytes")
+        if not data:
+            raise SympatheiaError(f"The {role} of {row['id']} has no audio; {REMEDY}.")
+        key = token_key(self._checkpoint, data)
+        self._keys[row["id"], role] = key
+        return _Clip(f"The {role} of {row['id']}", subset, key, data, row[f"{role}_seconds"] or 0.0)
+
+    def _has(self, clip: _Clip) -> bool:
+        there = clip.key in self._records
+        if there:
+            self._progress.filled(STAGE, clip.subset)
+        return there
+
+    def put(self, clip: _Clip, tokens: list[int]) -> None:
+        """Stores the tokens of a clip."""
+        self._records.put(clip.key, {"tokens": tokens})
+        self._progress.filled(STAGE, clip.subset)
+
+    def tokens(self, row: Row, role: str) -> list[int]:
+        """The tokens of a row's clip, once every clip has some."""
+        record = self._records.get(self._keys[row["id"], role])
+        assert record is not None
+        tokens: list[int] = record["tokens"]
+        return tokens
+
+
+def _batches(clips: Iterable[_Clip]) -> Iterator[list[_Clip]]:
+    """Clips of like length together, about `BATCH` segments each."""
+    batch: list[_Clip] = []
+    for clip in sorted(clips, key=lambda clip: clip.seconds):
+        if batch and sum(other.segments for other in batch) + clip.segments > BATCH:
+            yield batch
+            batch = []
+        batch.append(clip)
+    if batch:
+        yield batch
+
+
+Encode = Callable[[list[_Clip]], list[list[int]]]
+
+
+def encoder_here(checkpoint: Path, device: str) -> Encode:
+    """Encodes on a device of this machine, with a copy of the network loaded at the first batch."""
+    load = cache(partial(SpeechTokenizer.from_pretrained, checkpoint, device))
+    return lambda clips: load().encode([clip.samples() for clip in clips], SAMPLE_RATE)
+
+
+def encode_there(
+    workers: Workers, checkpoint: Path, digest: str, clips: list[_Clip]
+) -> list[list[int]]:
+    """Encodes on a worker of the Dask cluster, which has the checkpoint of that digest."""
+    for clip in clips:
+        clip.samples()  # a damaged one is refused here, by its name
+    sounds = [clip.data for clip in clips]  # a tenth of what their samples weigh
+    return workers.wait_for(workers.submit(encode_in_worker, checkpoint, digest, sounds))
+
+
+def tokenize(clips: TokenisedClips, encoders: Sequence[Encode]) -> None:
+    """Makes the tokens that are missing; every encoder takes the next batch when it is free."""
+    batches = clips.missing()
+    taking, stopped = Lock(), Event()
+
+    def take() -> list[_Clip] | None:
+        with taking:
+            return next(batches, None)
+
+    def work(encode: Encode) -> None:
+        while not stopped.is_set() and (batch := take()):
+            for clip, tokens in zip(batch, encode(batch), strict=True):
+                clips.put(clip, tokens)
+
+    with ThreadPoolExecutor(len(encoders)) as pool:
+        try:
+            for done in as_completed([pool.submit(work, encode) for encode in encoders]):
+                done.result()
+        finally:
+            stopped.set()  # the first error, or a user, ends the work of all

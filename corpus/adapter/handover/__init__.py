@@ -1,0 +1,1 @@
+"""How a trained adapter is handed on."""
