@@ -9,8 +9,10 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import openai
+if TYPE_CHECKING:  # half a second, which `status` need not wait for
+    import openai
 
 OUT_AFTER = 3
 """Failures in a row, with no answer between, that take a server out."""
@@ -49,7 +51,7 @@ class Endpoint:
     """One server: its client, what it is doing and how much it may be given."""
 
     url: str
-    client: openai.AsyncOpenAI
+    client: "openai.AsyncOpenAI"
     most: float
     limit: float = math.inf
     in_flight: int = 0
