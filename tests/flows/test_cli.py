@@ -2,10 +2,17 @@
 
 import json
 from hashlib import sha256
+from pathlib import Path
 
+import click
 import pytest
+from pydantic import ValidationError
 
 from corpus.run.release import LOCK
+from flows.cli.common import WrittenPath
+from flows.cli.main import cli
+from flows.orders import resolve
+from schemas.orders import CorpusOrder
 from tests.support.fake_servers import FakeTextServer
 from tests.support.line import copy_prompts, sympatheia, write_recipe, write_run
 
@@ -29,17 +36,35 @@ from tests.support.line import copy_prompts, sympatheia, write_recipe, write_run
         (["serve", "text", "--port", "0"], "--port"),
         (["dance"], "No such command 'dance'"),
         (["anchors", "check", "--prompts", "/nowhere"], "/nowhere does not exist"),
+        (["anchors", "check", "--prompts", "~/nowhere"], "/home-of-nobody/nowhere does not exist"),
+        (["anchors", "check", "--prompts", "~nobody-at-all/x"], "'~nobody-at-all/x' begins with"),
+        (["build", "demo", "--set", 'seed=1\nname="x"'], "--set seed: more than one value"),
+        (["export", "/", ""], "Invalid value for 'OUTPUT': no path is given"),
     ],
 )
 def test_wrong_usage_is_exit_2_and_a_sentence(tmp_path, arguments, says):
     if arguments[0] == "build":
         arguments = [*arguments, "--run-dir", tmp_path / "run"]
-    ran = sympatheia(*arguments)
+    ran = sympatheia(*arguments, HOME="/home-of-nobody")
     assert ran.returncode == 2, ran.stderr
     assert says in ran.stderr
     assert "Traceback" not in ran.stderr
     assert ran.stdout == ""
     assert not (tmp_path / "run" / "store").exists()
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_run_dir_is_not_the_present_folder(empty):
+    with pytest.raises(click.BadParameter, match="no path is given"):
+        cli.main(["build", "demo", "--run-dir", empty], standalone_mode=False)
+    with pytest.raises(ValidationError, match="no path is given"):
+        CorpusOrder(run_dir=empty)
+
+
+def test_a_tilde_in_a_path_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert WrittenPath(path_type=Path).convert("~/run", None, None) == tmp_path / "run"
+    assert resolve(CorpusOrder(run_dir="~/run")).run.root == tmp_path / "run"
 
 
 def test_a_folder_that_is_no_run_is_said_to_be_none(tmp_path):
@@ -67,13 +92,13 @@ def test_anchors_list_and_check(tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda a: a.update(valence=1.5), "anchors.9.valence"),
-        (lambda a: a.pop("goal"), "anchors.9.goal: missing"),
-        (lambda a: a.update(color="blue"), "anchors.9.color: unknown key"),
+        (lambda a: a.update(valence=1.5), "anchor 'sad': valence: "),
+        (lambda a: a.pop("goal"), "anchor 'sad': goal: missing"),
+        (lambda a: a.update(color="blue"), "anchor 'sad': color: unknown key"),
         (lambda a: a.update(name="angry"), "two anchors are named 'angry'"),
         (lambda a: a.update(valence=-0.85, arousal=0.85), "lie at the same point"),
-        (lambda a: a.update(name="Very Sad"), "anchors.9.name"),
-        (lambda a: a.update(cues=[]), "anchors.9.cues"),
+        (lambda a: a.update(name="Very Sad"), "anchor 'Very Sad': name: "),
+        (lambda a: a.update(cues=[]), "anchor 'sad': cues: "),
     ],
 )
 def test_anchors_check_names_what_is_wrong(tmp_path, change, says):

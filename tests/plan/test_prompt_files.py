@@ -49,13 +49,16 @@ def test_the_digest_covers_words_and_the_templates_in_use(folder):
 @pytest.mark.parametrize(
     ("edit", "named"),
     [
-        (lambda anchor: anchor.update(valence=1.4), ("anchors.0.valence", "1.4")),
-        (lambda anchor: anchor.update(arousal="high"), ("anchors.0.arousal", "high")),
-        (lambda anchor: anchor.pop("goal"), ("anchors.0.goal", "missing")),
-        (lambda anchor: anchor.update(colour="red"), ("anchors.0.colour", "unknown")),
-        (lambda anchor: anchor.update(name="Very Happy"), ("anchors.0.name", "Very Happy")),
-        (lambda anchor: anchor.update(feeling=" "), ("anchors.0.feeling",)),
-        (lambda anchor: anchor.update(cues=[]), ("anchors.0.cues",)),
+        (lambda anchor: anchor.update(valence=1.4), ("anchor 'happy': valence: ", "1.4")),
+        (lambda anchor: anchor.update(arousal="high"), ("anchor 'happy': arousal: ", "high")),
+        (lambda anchor: anchor.pop("goal"), ("anchor 'happy': goal: ", "missing")),
+        (lambda anchor: anchor.update(colour="red"), ("anchor 'happy': colour: ", "unknown")),
+        (
+            lambda anchor: anchor.update(name="Very Happy"),
+            ("anchor 'Very Happy': name: ", "Very Happy"),
+        ),
+        (lambda anchor: anchor.update(feeling=" "), ("anchor 'happy': feeling: ",)),
+        (lambda anchor: anchor.update(cues=[]), ("anchor 'happy': cues: ",)),
         (lambda anchor: anchor["examples"].pop() and anchor["examples"].pop(), ("examples",)),
         (lambda anchor: anchor["response_delivery"].update(arousal=-2), ("arousal", "-2")),
     ],
