@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from schemas.plain import control_character
+from schemas.plain import bad_character
 
 ROLE_LINE = re.compile(r"^\[\[(system|user|assistant)\]\]\s*$", re.MULTILINE)
 """Opens a message of a rendered template."""
@@ -29,8 +29,8 @@ CLASH = "clash"
 def _readable(text: str) -> str:
     if not text.strip():
         raise ValueError("it holds no text")
-    if found := control_character(text):
-        raise ValueError(f"it holds the control character {found}")
+    if found := bad_character(text):
+        raise ValueError(f"it holds {found}")
     if ROLE_LINE.search(text):
         raise ValueError("it holds a line that opens a message; such lines are for templates")
     return text

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from corpus.errors import InvalidInput
 from corpus.plan.hand_written import LONGEST_SAID, Loc, decoded, explain, one_line
 from corpus.plan.yaml_files import YamlFile, read_yaml
-from schemas.plain import control_character
+from schemas.plain import bad_character
 from schemas.prompts import ROLE_LINE, Anchor, AnchorFile, RuleFile, TopicFile
 
 BUNDLED = Path(__file__).resolve().parents[2] / "prompts"
@@ -137,8 +137,8 @@ class Prompts:
         if not path.is_file():
             return None
         text = decoded(path.read_bytes(), str(path)).replace("\r\n", "\n")
-        if found := control_character(text):
-            raise InvalidInput(f"{path} holds the control character {found}.")
+        if found := bad_character(text):
+            raise InvalidInput(f"{path} holds {found}.")
         return text
 
     def render(self, template: str, values: Mapping[str, object]) -> list[Message]:
@@ -151,9 +151,12 @@ class Prompts:
         try:
             text = self._environment.get_template(template + SUFFIX).render(values)
         except jinja2.TemplateNotFound as error:
-            raise InvalidInput(f"{path}: template {error.name} is missing.") from None
+            raise InvalidInput(
+                f"{path}: template {one_line(str(error.name))} is missing."
+            ) from None
         except jinja2.TemplateSyntaxError as error:
-            raise InvalidInput(f"{path}: line {error.lineno}: {error.message}.") from error
+            said = one_line(error.message or "no template", LONGEST_SAID).rstrip(".")
+            raise InvalidInput(f"{path}: line {error.lineno}: {said}.") from error
         except (jinja2.TemplateError, *_RAISED_BY_EXPRESSIONS) as error:
             said = one_line(str(error) or type(error).__name__, LONGEST_SAID)
             raise InvalidInput(f"{path}: {said}.") from error

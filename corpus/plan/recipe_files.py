@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from corpus.errors import InvalidInput
 from corpus.plan.hand_written import (
+    LONGEST_SAID,
     at_home,
     decoded,
     explain,
@@ -22,7 +23,7 @@ from corpus.plan.hand_written import (
     without_password,
 )
 from corpus.plan.prompt_files import BUNDLED, Prompts, load_prompts
-from schemas.plain import control_character
+from schemas.plain import bad_character
 from schemas.recipe import Recipe
 
 FORMAT = 1
@@ -72,7 +73,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     data = _placed(_parse(content, str(path)), path.parent)
     for override in overrides:
         _apply(data, override)
-    keys = ", ".join(override.partition("=")[0].strip() for override in overrides)
+    keys = one_line(", ".join(override.partition("=")[0].strip() for override in overrides))
     return _validated(data, f"Recipe {path} with {keys}" if keys else f"Recipe {path}")
 
 
@@ -83,7 +84,8 @@ def _parse(content: bytes, where: str) -> dict[str, Any]:
     except RecursionError:
         raise InvalidInput(f"{where} is not valid TOML: it is nested too deep.") from None
     except ValueError as error:  # that of TOML, or of a number with thousands of digits
-        raise InvalidInput(f"{where} is not valid TOML: {error}.") from None
+        said = one_line(str(error), LONGEST_SAID)
+        raise InvalidInput(f"{where} is not valid TOML: {said}.") from None
 
 
 def _validated(data: dict[str, Any], where: str) -> Recipe:
@@ -134,7 +136,7 @@ def _placed(value: Any, folder: Path, key: str = "") -> Any:  # noqa: ANN401  (w
         return {name: _placed(part, folder, before + name) for name, part in value.items()}
     if key not in _PATHS or not isinstance(value, str):
         return value
-    if not value or "://" in value or control_character(value):
+    if not value or "://" in value or bad_character(value):
         return value
     path = at_home(value, key)
     # Path.resolve raises on a link to itself; here that is a folder that does not exist.

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from corpus.errors import InvalidInput
-from corpus.plan.hand_written import Loc, decoded, one_line, shown
+from corpus.plan.hand_written import LONGEST_SAID, Loc, decoded, one_line, shown
 
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = {_TAG + kind for kind in ("null", "bool", "int", "float", "str", "seq", "map")}
@@ -108,4 +108,5 @@ def read_yaml(path: Path) -> YamlFile:
 def _in_words(error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
     where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    return where + ", ".join(part for part in (error.context, error.problem) if part)
+    said = ", ".join(part for part in (error.context, error.problem) if part)
+    return where + one_line(said, LONGEST_SAID)
