@@ -43,6 +43,12 @@ Clash = tuple[tuple[str | int, ...], str]
 """Where an entry lies that another one rules out, and why."""
 
 
+def _clash(words: str) -> PydanticCustomError:
+    """The error of a clash; half a character in a name would keep pydantic from showing it."""
+    shown = words.encode(errors="backslashreplace").decode()
+    return PydanticCustomError(CLASH, "{words}", {"words": shown})
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -58,11 +64,9 @@ class _File(_Strict):
     @model_validator(mode="wrap")
     @classmethod
     def _all_at_once(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        found = cls._clashes(data) if isinstance(data, dict) else ()
         clashes = [
-            InitErrorDetails(
-                type=PydanticCustomError(CLASH, "{words}", {"words": words}), loc=loc, input=None
-            )
-            for loc, words in (cls._clashes(data) if isinstance(data, dict) else ())
+            InitErrorDetails(type=_clash(words), loc=loc, input=None) for loc, words in found
         ]
         try:
             made = handler(data)

@@ -218,16 +218,17 @@ def load_prompts(folder: Path, template_set: str) -> Prompts:
         InvalidInput: a file is missing, a field is missing, unknown or out of range, two anchors
             are alike, or a template does not render.
     """
+    shown = one_line(str(folder), LONGEST_SAID)
     try:
         there = folder.is_dir()
     except OSError as error:
-        raise InvalidInput(f"Prompts folder {folder}: {error.strerror}.") from None
+        raise InvalidInput(f"Prompts folder {shown} cannot be read: {error.strerror}.") from None
     if not there:
-        raise InvalidInput(f"Prompts folder {folder} does not exist.")
+        raise InvalidInput(f"Prompts folder {shown} does not exist.")
     sets = template_sets(folder)
     if template_set not in sets:
         raise InvalidInput(
-            f"{folder}/templates has no set '{template_set}'; it has {', '.join(sets) or 'none'}."
+            f"{folder}/templates has no set '{one_line(template_set)}'; it has {', '.join(sets) or 'none'}."
         )
     prompts = Prompts(
         folder=folder,

@@ -59,17 +59,18 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         InvalidInput: there is no such recipe, it does not parse, or a key or value is wrong.
     """
     path = Path(at_home(name_or_path, "The recipe"))
+    name = one_line(name_or_path, LONGEST_SAID)
     try:
         if not path.is_file() and name_or_path in bundled():
             path = RECIPES / f"{name_or_path}.toml"
         if not path.is_file():
             raise InvalidInput(
-                f"There is no recipe {shown(name_or_path)}: give a TOML file, or one of "
+                f"There is no recipe '{name}': give a TOML file, or one of "
                 f"{', '.join(bundled())}."
             )
         content = path.read_bytes()
     except OSError as error:
-        raise InvalidInput(f"Recipe {path} cannot be read: {error.strerror}.") from None
+        raise InvalidInput(f"Recipe {name} cannot be read: {error.strerror}.") from None
     data = _placed(_parse(content, str(path)), path.parent)
     for override in overrides:
         _apply(data, override)

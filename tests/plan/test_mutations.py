@@ -22,7 +22,7 @@ from corpus.plan.recipe_files import (
 )
 from corpus.servers.chat_requests import ChatRequest
 
-SEEDS = range(60)
+SEEDS = range(40)
 LONGEST = 3000
 """Characters of a message: ten problems, each with two names, and the path of a file."""
 
