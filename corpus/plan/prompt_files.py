@@ -228,7 +228,8 @@ def load_prompts(folder: Path, template_set: str) -> Prompts:
     sets = template_sets(folder)
     if template_set not in sets:
         raise InvalidInput(
-            f"{folder}/templates has no set '{one_line(template_set)}'; it has {', '.join(sets) or 'none'}."
+            f"{folder}/templates has no set '{one_line(template_set)}'; it has "
+            f"{', '.join(sets) or 'none'}."
         )
     prompts = Prompts(
         folder=folder,

@@ -65,8 +65,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
             path = RECIPES / f"{name_or_path}.toml"
         if not path.is_file():
             raise InvalidInput(
-                f"There is no recipe '{name}': give a TOML file, or one of "
-                f"{', '.join(bundled())}."
+                f"There is no recipe '{name}': give a TOML file, or one of {', '.join(bundled())}."
             )
         content = path.read_bytes()
     except OSError as error:

@@ -61,7 +61,7 @@ def test_an_empty_path_is_not_the_present_folder(empty):
 def test_a_tilde_in_a_path_is_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert WrittenPath(path_type=Path).convert("~/run", None, None) == tmp_path / "run"
-    assert resolve(CorpusOrder(run_dir="~/run")).run.root == tmp_path / "run"
+    assert resolve(CorpusOrder(run_dir="~/run")).folder.root == tmp_path / "run"
     with pytest.raises(click.BadParameter, match="'~nobody-at-all/x' begins with is not known"):
         WrittenPath().convert("~nobody-at-all/x", None, None)
 
