@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from corpus.errors import InvalidInput
 from corpus.plan.hand_written import LONGEST_SAID, Loc, decoded, explain, one_line
-from corpus.plan.yaml_files import YamlFile, read_yaml
+from corpus.plan.yaml_files import read_yaml
 from schemas.plain import bad_character
 from schemas.prompts import ROLE_LINE, Anchor, AnchorFile, RuleFile, TopicFile
 
@@ -51,29 +51,27 @@ def _read(path: Path, model: type[Model]) -> Model:
         problems = explain(
             error,
             file.data,
-            lambda loc, words: f"line {file.line(loc)}: {_place(loc, file)}{words}",
+            lambda loc, words: f"line {file.line(loc)}: {_place(loc, file.data)}{words}",
         )
         raise InvalidInput(f"{path}: {problems}.") from error
 
 
-def _place(loc: Loc, file: YamlFile) -> str:
+def _place(loc: Loc, data: Any) -> str:  # noqa: ANN401  (whatever a file holds)
     """Where a problem lies, as a person would name it: anchors by name, entries from 1."""
-    before = ""
-    if loc[0:1] == ("anchors",) and loc[1:2]:
-        before, loc = _anchor_at(loc[1], file), loc[2:]
-    keys = (f"entry {part + 1}" if isinstance(part, int) else str(part) for part in loc)
-    place = one_line(".".join(keys).replace(".entry", ", entry"))
-    return before + (f"{place}: " if place else "")
-
-
-def _anchor_at(place: int | str, file: YamlFile) -> str:
-    try:
-        name = file.data["anchors"][place]["name"]
-    except (LookupError, TypeError):
-        name = None
-    if isinstance(name, str):
-        return f"anchor '{one_line(name)}': "
-    return f"anchor {place + 1 if isinstance(place, int) else place}: "
+    match loc:
+        case ("anchors", int() as number, *rest):
+            anchor = data["anchors"][number]
+            name = anchor.get("name") if isinstance(anchor, dict) else None
+            said = f"'{one_line(name)}'" if isinstance(name, str) else number + 1
+            return f"anchor {said}: {_place(tuple(rest), anchor)}"
+    place = ""
+    for part in loc:
+        if isinstance(data, list) and isinstance(part, int):
+            place, data = f"{place}, entry {part + 1}", data[part]
+        else:
+            place = f"{place}.{part}" if place else str(part)
+            data = data.get(part) if isinstance(data, dict) else None
+    return f"{one_line(place)}: " if place else ""
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,7 @@ def test_an_alias_must_name_an_anchor(folder):
         ({"happy": "sad"}, "aliases.happy: 'happy' is itself an anchor, so it may not stand for"),
         ({"Happy": "sad"}, "aliases.Happy: 'happy' is itself an anchor"),
         ({"bliss": "\ud800"}, r"aliases.bliss: Input should be a valid string"),
+        ({7: "happy"}, "aliases.7: Input should be a valid string (got 7)"),
         ({"bliss": "happy", "Bliss": "content"}, "aliases.Bliss: 'bliss' stands for 'happy' alr"),
         ({"happy": "happy", "bliss": "happy", "Bliss": "happy"}, None),
     ],
