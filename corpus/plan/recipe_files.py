@@ -58,6 +58,20 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         InvalidInput: there is no such recipe, it does not parse, or a key or value is wrong.
     """
+    path = find_recipe(name_or_path)
+    data = _read(path)
+    for override in overrides:
+        _apply(data, override)
+    keys = one_line(", ".join(override.partition("=")[0].strip() for override in overrides))
+    return _validated(data, f"Recipe {path} with {keys}" if keys else f"Recipe {path}")
+
+
+def find_recipe(name_or_path: str) -> Path:
+    """The file of a recipe.
+
+    Raises:
+        InvalidInput: there is none.
+    """
     path = Path(at_home(name_or_path, "The recipe"))
     name = one_line(name_or_path, LONGEST_SAID)
     try:
@@ -67,14 +81,18 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
             raise InvalidInput(
                 f"There is no recipe '{name}': give a TOML file, or one of {', '.join(bundled())}."
             )
-        content = path.read_bytes()
     except OSError as error:
         raise InvalidInput(f"Recipe {name} cannot be read: {error.strerror}.") from None
-    data = _placed(_parse(content, str(path)), path.parent)
-    for override in overrides:
-        _apply(data, override)
-    keys = one_line(", ".join(override.partition("=")[0].strip() for override in overrides))
-    return _validated(data, f"Recipe {path} with {keys}" if keys else f"Recipe {path}")
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"Recipe {path} cannot be read: {error.strerror}.") from None
+    data: dict[str, Any] = _placed(_parse(content, str(path)), path.parent)
+    return data
 
 
 def _parse(content: bytes, where: str) -> dict[str, Any]:
