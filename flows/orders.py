@@ -7,6 +7,7 @@ from pathlib import Path
 
 from corpus.errors import InvalidInput
 from corpus.plan.blueprint import Blueprint
+from corpus.plan.hand_written import at_home
 from corpus.run.run_folder import RunFolder
 from corpus.speech.builtin_voice import require_speakers
 from schemas.names import STAGES
@@ -55,5 +56,5 @@ def resolve(order: CorpusOrder) -> Resolved:
     blueprint = Blueprint.named(order.recipe, order.overrides)
     if blueprint.recipe.speech.backend == "builtin":
         require_speakers(blueprint.recipe.speech)
-    folder = RunFolder(order.run_dir or Path("runs") / blueprint.recipe.name)
-    return Resolved(blueprint, folder)
+    folder = at_home(str(order.run_dir or Path("runs", blueprint.recipe.name)), "run_dir")
+    return Resolved(blueprint, RunFolder(Path(folder)))

@@ -6,11 +6,20 @@ Prefect shows the descriptions and defaults, and refuses what does not fit befor
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from schemas.names import DEPLOYMENT, STAGES, Stage
 
 ADAPTER_DEPLOYMENT = f"adapter/{DEPLOYMENT}"
+
+
+def _some_path(value: object) -> object:
+    if isinstance(value, str) and not value.strip():  # which would be the present folder
+        raise ValueError("no path is given; name one, or leave it out")
+    return value
+
+
+SomePath = Annotated[Path, BeforeValidator(_some_path)]
 
 
 class _Order(BaseModel):
@@ -35,15 +44,15 @@ class Training(_Order):
         int | None,
         Field(ge=1, description="One for each GPU; as many as there are if not given."),
     ] = None
-    deepspeed: Annotated[Path | None, Field(description="A DeepSpeed configuration.")] = None
+    deepspeed: Annotated[SomePath | None, Field(description="A DeepSpeed configuration.")] = None
 
 
 class AdapterOrder(Training):
     """An adapter, to be trained on the corpus of a run."""
 
-    run_dir: Annotated[Path, Field(description="The run folder, on the machine of the worker.")]
+    run_dir: Annotated[SomePath, Field(description="The run folder, on the machine of the worker.")]
     output: Annotated[
-        Path | None, Field(description="Where the adapter goes; RUN_DIR/adapter if not given.")
+        SomePath | None, Field(description="Where the adapter goes; RUN_DIR/adapter if not given.")
     ] = None
 
 
@@ -67,7 +76,7 @@ class CorpusOrder(_Order):
         Field(description="A bundled recipe (demo, sympatheia-18k), or a TOML file on the worker."),
     ] = "demo"
     run_dir: Annotated[
-        Path | None,
+        SomePath | None,
         Field(
             description="Where the run keeps its work, on the machine of the worker; runs/NAME if "
             "not given. The same folder again continues the run."
@@ -93,7 +102,7 @@ class PublishOrder(_Order):
     """A corpus or an adapter, to be published on the Hugging Face Hub."""
 
     folder: Annotated[
-        Path, Field(description="A run folder, or the dataset or adapter folder itself.")
+        SomePath, Field(description="A run folder, or the dataset or adapter folder itself.")
     ]
     repo_id: Annotated[
         str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$", description="The repository: NAMESPACE/NAME.")

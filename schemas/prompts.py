@@ -1,16 +1,83 @@
 """What a prompts folder holds: anchors, topics and the wording rules, as validated models."""
 
-from typing import Annotated
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    StrictFloat,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-Coordinate = Annotated[float, Field(ge=-1.0, le=1.0)]
-Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
+from schemas.plain import bad_character
+
+ROLE_LINE = re.compile(r"^\[\[(system|user|assistant)\]\]\s*$", re.MULTILINE)
+"""Opens a message of a rendered template."""
+
+CLASH = "clash"
+"""The type of an error that lies between two entries, each of which would do by itself."""
+
+
+def _readable(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it holds no text")
+    if found := bad_character(text):
+        raise ValueError(f"it holds {found}")
+    if ROLE_LINE.search(text):
+        raise ValueError("it holds a line that opens a message; such lines are for templates")
+    return text
+
+
+Coordinate = Annotated[StrictFloat, Field(ge=-1.0, le=1.0)]
+Text = Annotated[str, AfterValidator(_readable)]
 AnchorName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Clash = tuple[tuple[str | int, ...], str]
+"""Where an entry lies that another one rules out, and why."""
+
+
+def _clash(words: str) -> PydanticCustomError:
+    """The error of a clash; half a character in a name would keep pydantic from showing it."""
+    shown = words.encode(errors="backslashreplace").decode()
+    return PydanticCustomError(CLASH, "{words}", {"words": shown})
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _File(_Strict):
+    """A file whose entries may clash, which is told together with all that is wrong in them."""
+
+    @classmethod
+    def _clashes(cls, data: dict[str, Any]) -> Iterator[Clash]:
+        """Finds clashes in what is not validated yet, so any of it may have another type."""
+        raise NotImplementedError
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _all_at_once(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        found = cls._clashes(data) if isinstance(data, dict) else ()
+        clashes = [
+            InitErrorDetails(type=_clash(words), loc=loc, input=None) for loc, words in found
+        ]
+        try:
+            made = handler(data)
+        except ValidationError as error:
+            raise ValidationError.from_exception_data(
+                cls.__name__,
+                [*error.errors(), *clashes],  # type: ignore[list-item]
+            ) from None
+        if clashes:
+            raise ValidationError.from_exception_data(cls.__name__, clashes)
+        return made
 
 
 class Point(_Strict):
@@ -65,47 +132,71 @@ class NeutralQuery(_Strict):
     examples: tuple[Example, ...] = Field(min_length=2)
 
 
-class AnchorFile(_Strict):
+class AnchorFile(_File):
     """`anchors.yaml`: every anchor in corpus order, label aliases, and the neutral query."""
 
     neutral_query: NeutralQuery
-    aliases: dict[str, AnchorName] = Field(
+    aliases: dict[Text, AnchorName] = Field(
         description="Labels of other datasets and the anchor each stands for."
     )
     anchors: tuple[Anchor, ...] = Field(min_length=1)
 
-    @model_validator(mode="after")
-    def _no_two_alike(self) -> "AnchorFile":
+    @classmethod
+    def _clashes(cls, data: dict[str, Any]) -> Iterator[Clash]:
         names: set[str] = set()
-        points: dict[Point, str] = {}
-        for anchor in self.anchors:
-            if anchor.name in names:
-                raise ValueError(f"two anchors are named '{anchor.name}'")
-            names.add(anchor.name)
-            if anchor.point in points:
-                raise ValueError(
-                    f"anchors '{points[anchor.point]}' and '{anchor.name}' lie at the same point"
-                )
-            points[anchor.point] = anchor.name
-        for label, name in self.aliases.items():
-            if name not in names:
-                raise ValueError(f"alias '{label}' names '{name}', which is not an anchor")
-        return self
+        points: dict[tuple[float, float], str] = {}
+        anchors = data.get("anchors")
+        for place, anchor in enumerate(anchors if isinstance(anchors, (list, tuple)) else ()):
+            if not isinstance(anchor, dict) or not isinstance(name := anchor.get("name"), str):
+                continue
+            if name in names:
+                yield ("anchors", place, "name"), f"two anchors are named '{name}'"
+            names.add(name)
+            valence, arousal = anchor.get("valence"), anchor.get("arousal")
+            if not isinstance(valence, (int, float)) or not isinstance(arousal, (int, float)):
+                continue
+            if other := points.get((valence, arousal)):
+                words = f"anchors '{other}' and '{name}' lie at the same point"
+                yield ("anchors", place), words
+            points[valence, arousal] = name
+        aliases = data.get("aliases")
+        if names and isinstance(aliases, dict):
+            yield from _alias_clashes(aliases, names)
 
 
-class TopicFile(_Strict):
+def _alias_clashes(aliases: dict[Any, Any], names: set[str]) -> Iterator[Clash]:
+    """Labels are looked up in any case, so they may not differ in case alone."""
+    meant: dict[str, str] = {}
+    for label, name in aliases.items():
+        if not isinstance(label, str) or not isinstance(name, str):
+            continue
+        place, lower = ("aliases", label), label.lower()
+        if name not in names:
+            yield place, f"it stands for '{name}', which is not an anchor"
+        elif lower in names and lower != name:
+            yield place, f"'{lower}' is itself an anchor, so it may not stand for '{name}'"
+        elif meant.setdefault(lower, name) != name:
+            yield place, f"'{lower}' stands for '{meant[lower]}' already"
+
+
+class TopicFile(_File):
     """`topics.yaml`: everyday topics in named groups; order is the corpus's order."""
 
-    groups: dict[str, Annotated[tuple[Text, ...], Field(min_length=1)]] = Field(min_length=1)
+    groups: dict[Text, Annotated[tuple[Text, ...], Field(min_length=1)]] = Field(min_length=1)
 
-    @model_validator(mode="after")
-    def _no_topic_twice(self) -> "TopicFile":
-        seen: set[str] = set()
-        for topic in self.topics:
-            if topic in seen:
-                raise ValueError(f"topic '{topic}' is listed twice")
-            seen.add(topic)
-        return self
+    @classmethod
+    def _clashes(cls, data: dict[str, Any]) -> Iterator[Clash]:
+        seen: dict[str, str] = {}
+        groups = data.get("groups")
+        for group, topics in groups.items() if isinstance(groups, dict) else ():
+            for place, topic in enumerate(topics if isinstance(topics, (list, tuple)) else ()):
+                if not isinstance(topic, str):
+                    continue
+                plain = " ".join(unicodedata.normalize("NFKC", topic).casefold().split())
+                if plain in seen:
+                    as_well = "" if topic == seen[plain] else f", as '{seen[plain]}'"
+                    yield ("groups", group, place), f"topic '{topic}' is listed twice{as_well}"
+                seen.setdefault(plain, topic)
 
     @property
     def topics(self) -> tuple[str, ...]:

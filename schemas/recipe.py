@@ -8,16 +8,19 @@ from pydantic import (
     Field,
     JsonValue,
     StrictBool,
+    StrictFloat,
     StrictInt,
     field_validator,
     model_validator,
 )
 
+from schemas.plain import require_plain
+
 BLOCK = 10
 """Query slots of a cell that share one shuffle of the split (design: exact shares per ten)."""
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[StrictInt, Field(ge=1)]
+Share = Annotated[StrictFloat, Field(ge=0.0, le=1.0)]
+Positive = Annotated[StrictInt, Field(ge=1, lt=2**31)]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
 Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
@@ -43,6 +46,13 @@ RuleName = Annotated[str, Field(pattern=r"^[a-z][a-z_]*$")]
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: object) -> object:
+        if not isinstance(value, dict):  # a section, which sees to its own keys
+            require_plain(value)
+        return value
+
 
 class Emotional(_Section):
     """The emotional subset: queries spoken in an emotion, one response each."""
@@ -59,7 +69,7 @@ class Neutral(_Section):
 class Split(_Section):
     """How query slots are divided between train and eval."""
 
-    eval_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
+    eval_fraction: Annotated[StrictFloat, Field(ge=0.0, lt=1.0)] = 0.3
 
     @field_validator("eval_fraction")
     @classmethod
@@ -77,8 +87,8 @@ class Split(_Section):
 class Sampling(_Section):
     """How one kind of text is sampled; `extra` holds further fields of the request by name."""
 
-    temperature: Annotated[float, Field(ge=0.0, le=2.0)]
-    top_p: Annotated[float, Field(gt=0.0, le=1.0)]
+    temperature: Annotated[StrictFloat, Field(ge=0.0, le=2.0)]
+    top_p: Annotated[StrictFloat, Field(gt=0.0, le=1.0)]
     max_tokens: Positive
     thinking: StrictBool
     extra: dict[str, JsonValue] = {}
@@ -86,6 +96,7 @@ class Sampling(_Section):
     @field_validator("extra")
     @classmethod
     def _not_reserved(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        require_plain(value)
         taken = sorted(RESERVED_EXTRA & value.keys())
         if taken:
             raise ValueError(f"'{taken[0]}' is set by the pipeline and may not be given here")
@@ -100,8 +111,8 @@ class Judge(Sampling):
 
     model: str = ""
     threshold: Annotated[StrictInt, Field(ge=1, le=5)] = 3
-    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
-    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    temperature: Annotated[StrictFloat, Field(ge=0.0, le=2.0)] = 0.0
+    top_p: Annotated[StrictFloat, Field(gt=0.0, le=1.0)] = 1.0
     max_tokens: Positive = 128
     thinking: StrictBool = False
 
@@ -115,7 +126,7 @@ class Vllm(_Section):
 
     python: str = ""
     arguments: tuple[str, ...] = ()
-    ready_seconds: Annotated[float, Field(gt=0)] = 1800.0
+    ready_seconds: Annotated[StrictFloat, Field(gt=0)] = 1800.0
 
 
 class Llm(_Section):
@@ -129,13 +140,13 @@ class Llm(_Section):
     endpoints: tuple[Url, ...] = ()
     vllm: Vllm = Vllm()
     gpus: Annotated[StrictInt, Field(ge=0)] = 0
-    gpu_hour_price: Annotated[float, Field(ge=0.0)] = 0.0
+    gpu_hour_price: Annotated[StrictFloat, Field(ge=0.0)] = 0.0
     model: Annotated[str, Field(min_length=1)] = "Qwen/Qwen3-32B"
     api_key_env: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")] = ""
     templates: Name = "full"
     concurrency: Annotated[StrictInt, Field(ge=1, le=4096)] = 256
-    timeout_seconds: Annotated[float, Field(gt=0)] = 600.0
-    patience_seconds: Annotated[float, Field(ge=0)] = 300.0
+    timeout_seconds: Annotated[StrictFloat, Field(gt=0)] = 600.0
+    patience_seconds: Annotated[StrictFloat, Field(ge=0)] = 300.0
     max_attempts: Annotated[StrictInt, Field(ge=1, le=1000)] = 16
     # Temperatures, top-p and budgets of the published run (reference: Sympatheia paper, text
     # generation with Qwen3-32B).
@@ -173,7 +184,7 @@ class Text(_Section):
 class Dedup(_Section):
     """Near-duplicate rejection among all queries."""
 
-    threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
+    threshold: Annotated[StrictFloat, Field(gt=0.0, le=1.0)] = 0.85
     model: Annotated[str, Field(min_length=1)] = "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -192,19 +203,19 @@ class Speech(_Section):
     backend: Literal["builtin", "openai"] = "builtin"
     endpoints: tuple[Url, ...] = ()
     gpus: Annotated[StrictInt, Field(ge=0)] = 0
-    gpu_hour_price: Annotated[float, Field(ge=0.0)] = 0.0
+    gpu_hour_price: Annotated[StrictFloat, Field(ge=0.0)] = 0.0
     api_key_env: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")] = ""
     model: str = ""
     language: Annotated[str, Field(min_length=1)] = "English"
     concurrency: Annotated[StrictInt, Field(ge=1, le=1024)] = 2
-    timeout_seconds: Annotated[float, Field(gt=0)] = 300.0
-    patience_seconds: Annotated[float, Field(ge=0)] = 300.0
+    timeout_seconds: Annotated[StrictFloat, Field(gt=0)] = 300.0
+    patience_seconds: Annotated[StrictFloat, Field(ge=0)] = 300.0
     max_attempts: Annotated[StrictInt, Field(ge=1, le=100)] = 4
     batch: Annotated[StrictInt, Field(ge=1, le=32)] = 1
     query_voice: Annotated[str, Field(min_length=1)]
     response_voice: Annotated[str, Field(min_length=1)]
     # EBU R 128, the level of European broadcasts, leaves speech the headroom its loud styles need.
-    loudness: Annotated[float, Field(ge=-40.0, le=-16.0)] = -23.0
+    loudness: Annotated[StrictFloat, Field(ge=-40.0, le=-16.0)] = -23.0
     asr_check: StrictBool = False
     prosody: StrictBool = True
     dnsmos_per_cell: Annotated[StrictInt, Field(ge=0)] = 0
@@ -266,17 +277,17 @@ class Adapter(_Section):
 
     r: Positive = 32
     alpha: Positive = 32
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    dropout: Annotated[StrictFloat, Field(ge=0.0, lt=1.0)] = 0.1
     target_modules: Annotated[tuple[str, ...], Field(min_length=1)] = (
         "query_key_value",
         "dense",
         "dense_h_to_4h",
         "dense_4h_to_h",
     )
-    learning_rate: Annotated[float, Field(gt=0.0)] = 1e-4
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
-    max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
-    epochs: Annotated[float, Field(gt=0.0)] = 5.0
+    learning_rate: Annotated[StrictFloat, Field(gt=0.0)] = 1e-4
+    weight_decay: Annotated[StrictFloat, Field(ge=0.0)] = 0.01
+    max_grad_norm: Annotated[StrictFloat, Field(gt=0.0)] = 1.0
+    epochs: Annotated[StrictFloat, Field(gt=0.0)] = 5.0
     max_steps: Annotated[StrictInt, Field(ge=0)] = 0
     max_length: Annotated[StrictInt, Field(ge=16)] = 2048
     warmup_steps: Annotated[StrictInt, Field(ge=0)] = 50
@@ -291,7 +302,7 @@ class Adapter(_Section):
     affect_dropout: Share = 1 / 3
     gradient_checkpointing: StrictBool = False
     attention: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] = "sdpa"
-    peak_tflops: Annotated[float, Field(ge=0.0)] = 0.0
+    peak_tflops: Annotated[StrictFloat, Field(ge=0.0)] = 0.0
 
     @model_validator(mode="after")
     def _fits(self) -> "Adapter":

@@ -7,7 +7,6 @@ models that only continue examples). A template is a Jinja file in which a line 
 """
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,66 +14,64 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jinja2
-import yaml
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ValidationError
 
 from corpus.errors import InvalidInput
-from schemas.prompts import Anchor, AnchorFile, RuleFile, TopicFile
+from corpus.plan.hand_written import LONGEST_SAID, Loc, decoded, explain, one_line
+from corpus.plan.yaml_files import read_yaml
+from schemas.plain import bad_character
+from schemas.prompts import ROLE_LINE, Anchor, AnchorFile, RuleFile, TopicFile
 
 BUNDLED = Path(__file__).resolve().parents[2] / "prompts"
 TEMPLATES = ("emotional_query", "neutral_query", "emotional_response", "neutral_response")
 SUFFIX = ".jinja"
 
-_ROLE_LINE = re.compile(r"^\[\[(system|user|assistant)\]\]\s*$", re.MULTILINE)
+_RAISED_BY_EXPRESSIONS = (
+    *(ArithmeticError, AttributeError, LookupError, MemoryError),
+    *(RecursionError, TypeError, ValueError),
+)
+"""What an expression of a template raises beside Jinja's own errors, `{{ 1 / 0 }}` for one."""
 
 Message = dict[str, str]
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def explain(error: ValidationError) -> str:
-    """The first problem of a pydantic error in words: key, value and what is allowed."""
-    problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"]) or "top level"
-    if problem["type"] == "extra_forbidden":
-        return f"{where}: unknown key"
-    if problem["type"] == "missing":
-        return f"{where}: missing"
-    message = problem["msg"].removeprefix("Value error, ")
-    value = problem["input"]
-    shown = "" if isinstance(value, (dict, BaseModel)) else f" (got {value!r:.80})"
-    return f"{where}: {message}{shown}"
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML in which a key given twice is an error, not a silent last-one-wins."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key '{key}' is given twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def _read(path: Path, model: type[Model]) -> Model:
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+        file = read_yaml(path)
     except FileNotFoundError:
         raise InvalidInput(
             f"{path} is missing; a prompts folder needs anchors.yaml, topics.yaml and rules.yaml "
             f"(copy the bundled ones from {BUNDLED})."
         ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidInput(f"{path} cannot be read: {' '.join(str(error).split())}.") from error
     try:
-        return model.model_validate(data)
+        return model.model_validate(file.data)
     except ValidationError as error:
-        raise InvalidInput(f"{path}: {explain(error)}.") from error
+        problems = explain(
+            error,
+            file.data,
+            lambda loc, words: f"line {file.line(loc)}: {_place(loc, file.data)}{words}",
+        )
+        raise InvalidInput(f"{path}: {problems}.") from error
+
+
+def _place(loc: Loc, data: Any) -> str:  # noqa: ANN401  (whatever a file holds)
+    """Where a problem lies, as a person would name it: anchors by name, entries from 1."""
+    match loc:
+        case ("anchors", int() as number, *rest):
+            anchor = data["anchors"][number]
+            name = anchor.get("name") if isinstance(anchor, dict) else None
+            said = f"'{one_line(name)}'" if isinstance(name, str) else number + 1
+            return f"anchor {said}: {_place(tuple(rest), anchor)}"
+    place = ""
+    for part in loc:
+        if isinstance(data, list) and isinstance(part, int):
+            place, data = f"{place}, entry {part + 1}", data[part]
+        else:
+            place = f"{place}.{part}" if place else str(part)
+            data = data.get(part) if isinstance(data, dict) else None
+    return f"{one_line(place)}: " if place else ""
 
 
 @dataclass(frozen=True)
@@ -110,7 +107,7 @@ class Prompts:
         for path in self._files():
             content = path.read_bytes()
             name = path.relative_to(self.folder).as_posix()
-            digest.update(f"{name}\0{len(content)}\0".encode())
+            digest.update(f"{name}\0{len(content)}\0".encode(errors="surrogateescape"))
             digest.update(content)
         return digest.hexdigest()
 
@@ -125,13 +122,22 @@ class Prompts:
     @cached_property
     def _environment(self) -> jinja2.Environment:
         return ImmutableSandboxedEnvironment(
-            loader=jinja2.FileSystemLoader(self.folder / "templates" / self.template_set),
+            loader=jinja2.FunctionLoader(self._source),
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
             # A template that is edited in mid-run must not change what the run asks.
             auto_reload=False,
         )
+
+    def _source(self, name: str) -> str | None:
+        path = self.folder / "templates" / self.template_set / name
+        if not path.is_file():
+            return None
+        text = decoded(path.read_bytes(), str(path)).replace("\r\n", "\n")
+        if found := bad_character(text):
+            raise InvalidInput(f"{path} holds {found}.")
+        return text
 
     def render(self, template: str, values: Mapping[str, object]) -> list[Message]:
         """The chat messages of one template.
@@ -143,10 +149,16 @@ class Prompts:
         try:
             text = self._environment.get_template(template + SUFFIX).render(values)
         except jinja2.TemplateNotFound as error:
-            raise InvalidInput(f"{path}: template {error.name} is missing.") from None
-        except jinja2.TemplateError as error:
-            raise InvalidInput(f"{path}: {error}.") from error
-        before, *parts = _ROLE_LINE.split(text)
+            raise InvalidInput(
+                f"{path}: template {one_line(str(error.name))} is missing."
+            ) from None
+        except jinja2.TemplateSyntaxError as error:
+            said = one_line(error.message or "no template", LONGEST_SAID).rstrip(".")
+            raise InvalidInput(f"{path}: line {error.lineno}: {said}.") from error
+        except (jinja2.TemplateError, *_RAISED_BY_EXPRESSIONS) as error:
+            said = one_line(str(error) or type(error).__name__, LONGEST_SAID)
+            raise InvalidInput(f"{path}: {said}.") from error
+        before, *parts = ROLE_LINE.split(text)
         messages = [
             {"role": role, "content": content.strip()}
             for role, content in zip(parts[::2], parts[1::2], strict=True)
@@ -198,18 +210,24 @@ def template_sets(folder: Path) -> list[str]:
 
 
 def load_prompts(folder: Path, template_set: str) -> Prompts:
-    """Reads a prompts folder and renders every template for every anchor and topic once.
+    """Reads a prompts folder and renders every template for every anchor, and for every topic.
 
     Raises:
         InvalidInput: a file is missing, a field is missing, unknown or out of range, two anchors
             are alike, or a template does not render.
     """
-    if not folder.is_dir():
-        raise InvalidInput(f"Prompts folder {folder} does not exist.")
+    shown = one_line(str(folder), LONGEST_SAID)
+    try:
+        there = folder.is_dir()
+    except OSError as error:
+        raise InvalidInput(f"Prompts folder {shown} cannot be read: {error.strerror}.") from None
+    if not there:
+        raise InvalidInput(f"Prompts folder {shown} does not exist.")
     sets = template_sets(folder)
     if template_set not in sets:
         raise InvalidInput(
-            f"{folder}/templates has no set '{template_set}'; it has {', '.join(sets) or 'none'}."
+            f"{folder}/templates has no set '{one_line(template_set)}'; it has "
+            f"{', '.join(sets) or 'none'}."
         )
     prompts = Prompts(
         folder=folder,
@@ -223,10 +241,14 @@ def load_prompts(folder: Path, template_set: str) -> Prompts:
 
 
 def _render_all(prompts: Prompts) -> None:
-    topic, query = prompts.topics[0], "What should I cook tonight?"
-    prompts.neutral_query(topic)
+    """Renders every template as a build will: for every anchor, and for every topic."""
+    first, query = prompts.anchors[0], "What should I cook tonight?"
+    for topic in prompts.topics:
+        prompts.neutral_query(topic)
+        prompts.emotional_query(first, topic)
     for anchor in prompts.anchors:
-        prompts.emotional_query(anchor, topic)
+        prompts.emotional_query(anchor, prompts.topics[0])
         prompts.emotional_response(anchor, query)
         prompts.neutral_response(anchor, query)
-        prompts.judge(anchor, query, "Something that is quickly done.", in_words=True)
+        for in_words in (True, False):
+            prompts.judge(anchor, query, "Something that is quickly done.", in_words=in_words)

@@ -1,5 +1,7 @@
 """Finds, reads, overrides and writes recipes."""
 
+import os
+import re
 import tomllib
 from collections.abc import Sequence
 from importlib import metadata
@@ -10,7 +12,18 @@ import tomli_w
 from pydantic import ValidationError
 
 from corpus.errors import InvalidInput
-from corpus.plan.prompt_files import BUNDLED, Prompts, explain, load_prompts
+from corpus.plan.hand_written import (
+    LONGEST_SAID,
+    at_home,
+    decoded,
+    explain,
+    one_line,
+    secret,
+    shown,
+    without_password,
+)
+from corpus.plan.prompt_files import BUNDLED, Prompts, load_prompts
+from schemas.plain import bad_character
 from schemas.recipe import Recipe
 
 FORMAT = 1
@@ -21,6 +34,14 @@ RECIPES = Path(__file__).resolve().parents[2] / "flows" / "recipes"
 
 # Their versions shape what the corpus holds, so a run folder names them.
 VERSIONED = ("sympatheia-corpus", "hibari-tts", "pyarrow", "sentence-transformers", "torch")
+
+_FROM_FOLDER = ("prompts", "storage.url")
+"""Keys of paths that are taken from the folder of the file that gives them."""
+
+_PATHS = (*_FROM_FOLDER, "llm.vllm.python", "dedup.model")
+"""Keys that may hold a path, in which `~` is the home folder."""
+
+_KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
 def bundled() -> list[str]:
@@ -37,66 +58,107 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         InvalidInput: there is no such recipe, it does not parse, or a key or value is wrong.
     """
-    path = Path(name_or_path)
-    if not path.is_file() and name_or_path in bundled():
-        path = RECIPES / f"{name_or_path}.toml"
-    if not path.is_file():
-        raise InvalidInput(
-            f"There is no recipe '{name_or_path}': give a TOML file, or one of "
-            f"{', '.join(bundled())}."
-        )
-    data = _parse(path.read_bytes(), str(path))
-    if isinstance(data.get("prompts"), str) and data["prompts"]:
-        data["prompts"] = str((path.parent / data["prompts"]).resolve())
-    storage = data.get("storage")
-    if isinstance(storage, dict) and isinstance(storage.get("url"), str):
-        storage["url"] = _place(path.parent, storage["url"])
+    path = find_recipe(name_or_path)
+    data = _read(path)
     for override in overrides:
         _apply(data, override)
+    keys = one_line(", ".join(override.partition("=")[0].strip() for override in overrides))
+    return _validated(data, f"Recipe {path} with {keys}" if keys else f"Recipe {path}")
+
+
+def find_recipe(name_or_path: str) -> Path:
+    """The file of a recipe.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    path = Path(at_home(name_or_path, "The recipe"))
+    name = one_line(name_or_path, LONGEST_SAID)
     try:
-        return Recipe.model_validate(data)
-    except ValidationError as error:
-        changed = f" with {', '.join(overrides)}" if overrides else ""
-        raise InvalidInput(f"Recipe {path}{changed}: {explain(error)}.") from None
+        if not path.is_file() and name_or_path in bundled():
+            path = RECIPES / f"{name_or_path}.toml"
+        if not path.is_file():
+            raise InvalidInput(
+                f"There is no recipe '{name}': give a TOML file, or one of {', '.join(bundled())}."
+            )
+    except OSError as error:
+        raise InvalidInput(f"Recipe {name} cannot be read: {error.strerror}.") from None
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"Recipe {path} cannot be read: {error.strerror}.") from None
+    data: dict[str, Any] = _placed(_parse(content, str(path)), path.parent)
+    return data
 
 
 def _parse(content: bytes, where: str) -> dict[str, Any]:
+    text = decoded(content, where)
     try:
-        return tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{where} is not valid TOML: {error}.") from None
+        return tomllib.loads(text)
+    except RecursionError:
+        raise InvalidInput(f"{where} is not valid TOML: it is nested too deep.") from None
+    except ValueError as error:  # that of TOML, or of a number with thousands of digits
+        said = one_line(str(error), LONGEST_SAID)
+        raise InvalidInput(f"{where} is not valid TOML: {said}.") from None
+
+
+def _validated(data: dict[str, Any], where: str) -> Recipe:
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise InvalidInput(f"{where}: {explain(error, data)}.") from None
 
 
 def _apply(data: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    parts = [part.strip() for part in key.split(".")]
-    if not equals or not all(parts):
+    key, equals, text = (part.strip() for part in override.partition("="))
+    if not equals or not _KEY.fullmatch(key):
         raise InvalidInput(
-            f"--set '{override}': write KEY=VALUE with a dotted KEY, for example "
+            f"--set {shown(key)}: write KEY=VALUE with a dotted KEY, for example "
             "--set emotional.pairs_per_anchor=10."
         )
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        raise InvalidInput(
-            f"--set '{override}': {text or 'nothing'} is not a TOML value; text needs quotes, as "
-            f"in --set '{key.strip()}=\"{text}\"'."
-        ) from None
-    if key.strip() == "prompts" and isinstance(value, str) and value:
-        value = str(Path(value).resolve())
-    if key.strip() == "storage.url" and isinstance(value, str):
-        value = _place(Path(), value)
+    *sections, last = key.split(".")
+    value = _placed(_value(key, text), Path(), key)
     section = data
-    for part in parts[:-1]:
-        section = section.setdefault(part, {})
+    for name in sections:
+        section = section.setdefault(name, {})
         if not isinstance(section, dict):
-            raise InvalidInput(f"--set '{override}': '{part}' is not a section of the recipe.")
-    section[parts[-1]] = value
+            raise InvalidInput(f"--set {key}: '{name}' is not a section of the recipe.")
+    section[last] = value
 
 
-def _place(folder: Path, url: str) -> str:
-    """A URL as it is; a path from a folder on, so that it means the same wherever a run goes on."""
-    return url if not url or "://" in url else str((folder / url).resolve())
+def _value(key: str, text: str) -> object:
+    """The one value of an override."""
+    try:
+        found = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        example = "TEXT" if secret(key) else one_line(without_password(text))
+        raise InvalidInput(
+            f"--set {key}: {example or 'nothing'} is not a TOML value; text needs quotes, as in "
+            f"--set '{key}=\"{example}\"'."
+        ) from None
+    if len(found) > 1:
+        raise InvalidInput(
+            f"--set {key}: more than one value is given; write --set once for each key."
+        )
+    return found["value"]
+
+
+def _placed(value: Any, folder: Path, key: str = "") -> Any:  # noqa: ANN401  (whatever TOML holds)
+    """The paths in a value made such that they mean the same wherever a run goes on."""
+    if isinstance(value, dict) and any(path.startswith(key) for path in _PATHS):
+        before = f"{key}." if key else ""
+        return {name: _placed(part, folder, before + name) for name, part in value.items()}
+    if key not in _PATHS or not isinstance(value, str):
+        return value
+    if not value or "://" in value or bad_character(value):
+        return value
+    path = at_home(value, key)
+    # Path.resolve raises on a link to itself; here that is a folder that does not exist.
+    return os.path.realpath(folder / path) if key in _FROM_FOLDER else path
 
 
 def with_overrides(recipe: Recipe, overrides: Sequence[str], section: str) -> Recipe:
@@ -108,12 +170,10 @@ def with_overrides(recipe: Recipe, overrides: Sequence[str], section: str) -> Re
     data = recipe.model_dump(mode="json")
     for override in overrides:
         if not override.startswith(f"{section}."):
-            raise InvalidInput(f"--set '{override}': only keys of {section}.* can be set here.")
+            key = override.partition("=")[0].strip()
+            raise InvalidInput(f"--set {shown(key)}: only keys of {section}.* can be set here.")
         _apply(data, override)
-    try:
-        return Recipe.model_validate(data)
-    except ValidationError as error:
-        raise InvalidInput(f"--set: {explain(error)}.") from None
+    return _validated(data, "--set")
 
 
 def recipe_prompts(recipe: Recipe) -> Prompts:
@@ -146,14 +206,15 @@ def read_resolved(content: bytes, where: str) -> Recipe:
     """
     data = _parse(content, where)
     resolved = data.pop("resolved", {})
+    resolved = resolved if isinstance(resolved, dict) else {}
     if resolved.get("format", 1) != FORMAT:  # the first release did not say it yet
-        version = resolved.get("versions", {}).get("sympatheia-corpus", "another version")
+        versions = resolved.get("versions")
+        version = (versions if isinstance(versions, dict) else {}).get(
+            "sympatheia-corpus", "another version"
+        )
         raise InvalidInput(
             f"{where}: the run was begun by sympatheia-corpus {version}, whose runs this version "
             f"({metadata.version('sympatheia-corpus')}) cannot continue: it would ask everything "
             "anew. Finish it with that version, or give another folder with --run-dir."
         )
-    try:
-        return Recipe.model_validate(data)
-    except ValidationError as error:
-        raise InvalidInput(f"{where}: {explain(error)}.") from None
+    return _validated(data, where)

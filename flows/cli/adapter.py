@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from flows.cli.common import FOLDER
+from flows.cli.common import FOLDER, WrittenPath
 
 SPEECH_TOKENIZER = click.option(
     "--speech-tokenizer",
@@ -21,7 +21,7 @@ SPEECH_TOKENIZER = click.option(
     nargs=-1,
     required=True,
     metavar="FILE...",
-    type=click.Path(exists=True, dir_okay=False),
+    type=WrittenPath(exists=True, dir_okay=False),
 )
 @SPEECH_TOKENIZER
 @click.option("--device", default="cpu", show_default=True, help="Where it runs; cuda:0, perhaps.")
@@ -43,7 +43,7 @@ def tokenize(files: tuple[str, ...], speech_tokenizer: str, device: str) -> None
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=WrittenPath(path_type=Path, file_okay=False),
     help="Where sequences/ and the store of tokens go; into FOLDER, if that is a run, if not "
     "given.",
 )
@@ -75,7 +75,7 @@ def encode(folder: Path, speech_tokenizer: str, device: str | None, output: Path
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=WrittenPath(path_type=Path, file_okay=False),
     help="Where the adapter goes; FOLDER/adapter if not given.",
 )
 @click.option(
@@ -88,7 +88,7 @@ def encode(folder: Path, speech_tokenizer: str, device: str | None, output: Path
 )
 @click.option(
     "--deepspeed",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=WrittenPath(path_type=Path, exists=True, dir_okay=False),
     help="A DeepSpeed configuration; flows/deepspeed-zero3.json is one.",
 )
 def train(

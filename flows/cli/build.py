@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flows.cli.common import OVERRIDES, say
+from flows.cli.common import OVERRIDES, WrittenPath, say
 from schemas.names import STAGES, Stage
 
 if TYPE_CHECKING:  # imported where they are used, so that help and refusals come at once
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # imported where they are used, so that help and refusals com
 @click.argument("recipe")
 @click.option(
     "--run-dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=WrittenPath(path_type=Path, file_okay=False),
     help="Where the run keeps its work; runs/NAME if not given.",
 )
 @OVERRIDES

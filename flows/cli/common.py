@@ -1,10 +1,35 @@
 """What several commands share: arguments, options, and the voice on standard error."""
 
+import os
 from pathlib import Path
 
 import click
 
-FOLDER = click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+
+class WrittenPath(click.Path):
+    """A path as a person writes it: `~` is the home folder, and blank text is no path."""
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str | bytes | os.PathLike[str]:
+        """The path that is meant."""
+        from corpus.errors import InvalidInput
+        from corpus.plan.hand_written import at_home
+
+        written = os.fspath(value)
+        if not written.strip():
+            self.fail("no path is given; name one, or leave the option out.", param, ctx)
+        try:
+            home = at_home(written, "the path")
+        except InvalidInput as error:
+            self.fail(str(error), param, ctx)
+        return super().convert(home, param, ctx)
+
+
+FOLDER = click.argument("folder", type=WrittenPath(path_type=Path, exists=True, file_okay=False))
 OVERRIDES = click.option(
     "--set",
     "overrides",

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from flows.cli.common import FOLDER, OVERRIDES, say
+from flows.cli.common import FOLDER, OVERRIDES, WrittenPath, say
 
 
 @click.command()
 @FOLDER
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("output", type=WrittenPath(path_type=Path))
 @click.option(
     "--format",
     "layout",
@@ -28,8 +28,8 @@ def export(folder: Path, output: Path, layout: str) -> None:
 
 
 @click.command("import")
-@click.argument("source", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("source", type=WrittenPath(path_type=Path, exists=True, file_okay=False))
+@click.argument("output", type=WrittenPath(path_type=Path))
 @click.option(
     "--recipe",
     default="sympatheia-18k",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from flows.cli.common import AS_JSON, FOLDER
+from flows.cli.common import AS_JSON, FOLDER, WrittenPath
 
 
 @click.command()
@@ -44,7 +44,7 @@ def check(folder: Path, as_json: bool) -> None:
 @FOLDER
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=WrittenPath(path_type=Path, file_okay=False),
     help="Where the report goes; into FOLDER, if that is a run, if not given.",
 )
 def report(folder: Path, output: Path | None) -> None:

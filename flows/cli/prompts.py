@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flows.cli.common import OVERRIDES
+from flows.cli.common import OVERRIDES, WrittenPath
 
 if TYPE_CHECKING:
     from corpus.plan.prompt_files import Prompts
 
 PROMPTS_OPTION = click.option(
     "--prompts",
-    type=click.Path(path_type=Path),
+    type=WrittenPath(path_type=Path),
     help="A prompts folder; the bundled one if not given.",
 )
 

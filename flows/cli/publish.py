@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flows.cli.common import FOLDER, say
+from flows.cli.common import FOLDER, WrittenPath, say
 
 if TYPE_CHECKING:  # imported where they are used, so that help and refusals come at once
     from flows.publish import Published
@@ -82,7 +82,7 @@ def publish_adapter(folder: Path, repo_id: str, private: bool, dry_run: bool) ->
 
 @click.command("convert-adapter")
 @FOLDER
-@click.argument("output", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("output", type=WrittenPath(path_type=Path, file_okay=False))
 @click.option(
     "--base",
     required=True,

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from flows.cli.common import WrittenPath
+
 
 @click.group(
     epilog="For a corpus worth training on, serve the text model with vLLM, name its address in "
@@ -62,7 +64,7 @@ def serve_voice(host: str, port: int) -> None:
 @click.option("--name", default="", help="What requests call the model; as it is called here.")
 @click.option(
     "--python",
-    type=click.Path(path_type=Path),
+    type=WrittenPath(path_type=Path),
     help="An interpreter that has qwen-tts; .venv-qwen-tts/bin/python if it is there.",
 )
 def serve_qwen_tts(

@@ -2,12 +2,19 @@
 
 import json
 from hashlib import sha256
+from pathlib import Path
 
+import click
 import pytest
+from pydantic import ValidationError
 
 from corpus.errors import SympatheiaError
 from corpus.run.release import LOCK
+from flows.cli.common import WrittenPath
+from flows.cli.main import cli
 from flows.cli.status_tables import read_status
+from flows.orders import resolve
+from schemas.orders import CorpusOrder
 from tests.support.fake_servers import FakeTextServer
 from tests.support.line import copy_prompts, sympatheia, typed, write_recipe, write_run
 
@@ -52,6 +59,23 @@ def test_a_key_that_is_not_there_is_named(tmp_path):
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_path_is_not_the_present_folder(empty):
+    for command in (["build", "demo", "--run-dir", empty], ["export", "/", empty]):
+        with pytest.raises(click.BadParameter, match="no path is given"):
+            cli.main(command, standalone_mode=False)
+    with pytest.raises(ValidationError, match="no path is given"):
+        CorpusOrder(run_dir=empty)
+
+
+def test_a_tilde_in_a_path_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert WrittenPath(path_type=Path).convert("~/run", None, None) == tmp_path / "run"
+    assert resolve(CorpusOrder(run_dir="~/run")).folder.root == tmp_path / "run"
+    with pytest.raises(click.BadParameter, match="'~nobody-at-all/x' begins with is not known"):
+        WrittenPath().convert("~nobody-at-all/x", None, None)
+
+
 def test_a_folder_that_is_no_run_is_said_to_be_none(tmp_path):
     ran = typed("status", tmp_path)
     assert ran.returncode == 2
@@ -77,13 +101,13 @@ def test_anchors_list_and_check(tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda a: a.update(valence=1.5), "anchors.9.valence"),
-        (lambda a: a.pop("goal"), "anchors.9.goal: missing"),
-        (lambda a: a.update(color="blue"), "anchors.9.color: unknown key"),
+        (lambda a: a.update(valence=1.5), "anchor 'sad': valence: "),
+        (lambda a: a.pop("goal"), "anchor 'sad': goal: missing"),
+        (lambda a: a.update(color="blue"), "anchor 'sad': color: unknown key"),
         (lambda a: a.update(name="angry"), "two anchors are named 'angry'"),
         (lambda a: a.update(valence=-0.85, arousal=0.85), "lie at the same point"),
-        (lambda a: a.update(name="Very Sad"), "anchors.9.name"),
-        (lambda a: a.update(cues=[]), "anchors.9.cues"),
+        (lambda a: a.update(name="Very Sad"), "anchor 'Very Sad': name: "),
+        (lambda a: a.update(cues=[]), "anchor 'sad': cues: "),
     ],
 )
 def test_anchors_check_names_what_is_wrong(tmp_path, change, says):
