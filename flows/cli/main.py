@@ -11,7 +11,7 @@ from flows.cli.common import say
 
 GROUPS = {
     "build": ("build",),
-    "prompts": ("anchors", "preview"),
+    "prompts": ("anchors", "preview", "recipe"),
     "look": ("status", "check", "report"),
     "exchange": ("export", "import"),
     "adapter": ("tokenize", "encode", "train"),

@@ -1,11 +1,12 @@
-"""What the prompts are: anchors list, anchors check, preview."""
+"""What a run is made from: anchors list and check, preview, recipe show and keys."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from flows.cli.common import OVERRIDES, WrittenPath
+from flows.cli.common import AS_JSON, OVERRIDES, WrittenPath
 
 if TYPE_CHECKING:
     from corpus.plan.prompt_files import Prompts
@@ -62,3 +63,36 @@ def preview(recipe: str, anchor: str, count: int, overrides: tuple[str, ...]) ->
     from flows.cli.prompt_preview import print_preview
 
     print_preview(Blueprint.named(recipe, overrides), anchor, count)
+
+
+@click.group()
+def recipe() -> None:
+    """Show a recipe, or what a recipe can say."""
+
+
+@recipe.command("show")
+@click.argument("name_or_path", metavar="RECIPE")
+@OVERRIDES
+def show_recipe(name_or_path: str, overrides: tuple[str, ...]) -> None:
+    """Print RECIPE in full, each value with its origin.
+
+    The origin is 'default', 'file' or 'override' (of --set). What is printed is a recipe itself.
+    """
+    from corpus.plan.recipe_listing import recipe_listing
+
+    click.echo(recipe_listing(name_or_path, overrides), nl=False)
+
+
+@recipe.command("keys")
+@AS_JSON
+def list_recipe_keys(as_json: bool) -> None:
+    """Print every key with type, range, default, meaning."""
+    from corpus.plan.recipe_keys import keys_as_data, recipe_keys
+
+    keys = recipe_keys()
+    if as_json:
+        click.echo(json.dumps(keys_as_data(keys), indent=2))
+        return
+    for key in keys:
+        click.echo(f"{key.name}  ({key.kind}; {key.default_in_words})")
+        click.echo(click.wrap_text(key.meaning, initial_indent="    ", subsequent_indent="    "))

@@ -1,10 +1,31 @@
 """Servers that the pipeline can use: text, voice, qwen-tts."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from flows.cli.common import WrittenPath
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+HOST = click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; 0.0.0.0 lets other machines in.",
+)
+
+
+def _port(default: int) -> Callable[[Command], Command]:
+    return click.option(
+        "--port",
+        type=click.IntRange(1, 65535),
+        default=default,
+        show_default=True,
+        help="Port to listen on.",
+    )
 
 
 @click.group(
@@ -19,7 +40,7 @@ def serve() -> None:
 
 
 @serve.command("text")
-@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@_port(8000)
 @click.option(
     "--threads",
     type=click.IntRange(1),
@@ -35,8 +56,8 @@ def serve_text(port: int, threads: int) -> None:
 
 
 @serve.command("voice")
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=click.IntRange(1, 65535), default=8091, show_default=True)
+@HOST
+@_port(8091)
 def serve_voice(host: str, port: int) -> None:
     """Serve the builtin voice at /v1/audio/speech."""
     from corpus.voices import builtin_server
@@ -52,8 +73,8 @@ def serve_voice(host: str, port: int) -> None:
     show_default=True,
     help="Where it runs: cpu, cuda:0, or several as cuda:0,cuda:1, each in a process of its own.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=click.IntRange(1, 65535), default=8091, show_default=True)
+@HOST
+@_port(8091)
 @click.option(
     "--batch",
     type=click.IntRange(1),

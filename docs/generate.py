@@ -1,0 +1,200 @@
+"""Writes what the documentation says of every recipe key and every command, from the code itself.
+
+    .venv/bin/python -m docs.generate            # writes (make docs)
+    .venv/bin/python -m docs.generate --check    # compares with what is on disk (make lint)
+
+- `docs/recipe.md`: every key of the recipe, from the descriptions in its model.
+- `docs/cli.md`: every command with its options, as its help shows them.
+- `schemas/recipe.schema.json`: the JSON Schema by which editors complete and check a recipe.
+- `SECTIONS`: parts of other pages, such as a table of rules, each between two comments.
+
+A new key, command or option is picked up by itself. One that does not say what it means fails here,
+and so does a file that is not what the code would write.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import click
+
+from corpus.errors import SympatheiaError
+from corpus.plan.recipe_keys import (
+    RecipeKey,
+    recipe_keys,
+    recipe_schema,
+    recipe_sections,
+    require_meanings,
+)
+from flows.cli.main import cli
+from schemas.recipe import SERVING
+
+ROOT = Path(__file__).resolve().parents[1]
+WIDTH = 100
+"""Columns of a command's help, whatever the terminal of who runs this."""
+
+SECTIONS: Mapping[Path, Mapping[str, Callable[[], str]]] = {}
+"""Pages with generated parts: the name of each part, and what writes it."""
+
+HEAD = ("key", "value", "default", "meaning")
+NOTE = "<!-- Written by `make docs` from the code: change it there. -->"
+
+
+def files() -> dict[Path, str]:
+    """Every file that is written here, relative to the repository, and what it holds."""
+    written = {
+        Path("docs/recipe.md"): recipe_page(),
+        Path("docs/cli.md"): cli_page(),
+        Path("schemas/recipe.schema.json"): json.dumps(recipe_schema(), indent=2) + "\n",
+    }
+    for page, parts in SECTIONS.items():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for name, part in parts.items():
+            text = with_section(text, name, part())
+        written[page] = text
+    return written
+
+
+def with_section(page: str, name: str, body: str) -> str:
+    """A page with a generated part put between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+
+    Raises:
+        SympatheiaError: the page has no such place.
+    """
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise SympatheiaError(f"The page has no place for '{name}': it needs {begin} and {end}.")
+    return f"{before}{begin}\n{body.strip()}\n{end}{after}"
+
+
+# The recipe
+
+
+def recipe_page() -> str:
+    """The page of every recipe key.
+
+    Raises:
+        SympatheiaError: a key does not say what it means.
+    """
+    keys = recipe_keys()
+    require_meanings(keys)
+    needed = ", ".join(f"`{key.name}`" for key in keys if key.required)
+    lines = [
+        "# Every recipe key",
+        NOTE,
+        f"A recipe is a TOML file. What has to be in it: {needed}. The bundled `demo` and "
+        "`sympatheia-18k` are good to start from. On the command line `--set KEY=VALUE` overrides "
+        "any key, VALUE being TOML: text needs quotes of its own, as in `--set "
+        "'llm.model=\"Qwen/Qwen3-32B\"'`. `sympatheia recipe keys` prints what is on this page, "
+        "`sympatheia recipe show RECIPE` a recipe with the origin of each value.",
+        "Editors with a TOML language server (Taplo, Even Better TOML) complete and check a recipe "
+        "whose first line is `#:schema PATH/TO/schemas/recipe.schema.json`.",
+        "Keys of `llm` and `speech` that say who answers and how fast, and shape nothing of what "
+        "is made, so that they may change between two builds of a run: "
+        f"{', '.join(f'`{name}`' for name in sorted(SERVING))}.",
+    ]
+    for section, said in {"": "", **recipe_sections()}.items():
+        if section:
+            lines += [f"## `{section}`", said]
+        rows = [_row(key) for key in keys if key.name.rpartition(".")[0] == section]
+        lines.append("\n".join([table_row(*HEAD), table_row(*["---"] * len(HEAD)), *rows]))
+    return "\n\n".join(lines) + "\n"
+
+
+def _row(key: RecipeKey) -> str:
+    default = key.default_in_words.removeprefix("default ")
+    default = default if key.required else f"`{default}`"
+    return table_row(f"`{key.name}`", key.kind, default, key.meaning)
+
+
+def table_row(*cells: str) -> str:
+    """A row of a table, whatever is in its cells."""
+    escaped = (cell.replace("|", r"\|") for cell in cells)
+    return f"| {' | '.join(escaped)} |"
+
+
+# The command line
+
+
+def cli_page() -> str:
+    """The page of every command.
+
+    Raises:
+        SympatheiaError: a command or an option does not say what it does.
+    """
+    lines = [
+        "# Every command",
+        NOTE,
+        "As `--help` shows them. Results go to standard output, progress and errors to standard "
+        "error. Exit codes: 0 done; 1 the work or a gate failed; 2 wrong usage, recipe or prompts; "
+        "130 stopped with Ctrl-C. An error is a sentence; `--debug`, anywhere in the command, "
+        "shows its trace.",
+    ]
+    for context in commands():
+        _require_help(context.command)
+        lines += [f"## `{context.command_path}`", f"```\n{context.get_help()}\n```"]
+    return "\n\n".join(lines) + "\n"
+
+
+def commands() -> Iterator[click.Context]:
+    """Every command in a context of its own, a group before what is in it."""
+    yield from _walk(
+        cli.make_context("sympatheia", [], resilient_parsing=True, terminal_width=WIDTH)
+    )
+
+
+def _walk(context: click.Context) -> Iterator[click.Context]:
+    yield context
+    if isinstance(context.command, click.Group):
+        for name in context.command.list_commands(context):
+            command = context.command.get_command(context, name)
+            assert command is not None
+            yield from _walk(command.make_context(name, [], context, resilient_parsing=True))
+
+
+def _require_help(command: click.Command) -> None:
+    silent = [
+        option.opts[-1]
+        for option in command.params
+        if isinstance(option, click.Option) and not option.help
+    ]
+    if silent or not command.help:
+        what = f"its {', '.join(silent)}" if silent else "it"
+        raise SympatheiaError(f"The command '{command.name}': {what} has no help. Write some.")
+
+
+# Writing and comparing
+
+
+def differing(written: Mapping[Path, str], root: Path) -> list[str]:
+    """Names of the files that are not on disk as they would be written."""
+    return [
+        str(path)
+        for path, text in written.items()
+        if not (root / path).is_file() or (root / path).read_text(encoding="utf-8") != text
+    ]
+
+
+def main() -> None:
+    """Writes the files, or with --check only says which are not as they should be."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="Write nothing; fail if files differ.")
+    check = parser.parse_args().check
+    try:
+        written = files()
+    except SympatheiaError as error:
+        sys.exit(f"Error: {error}")
+    wrong = differing(written, ROOT)
+    if check and wrong:
+        sys.exit(f"Error: {', '.join(wrong)} is not what the code says. Run 'make docs'.")
+    for name in wrong:
+        (ROOT / name).write_text(written[Path(name)], encoding="utf-8")
+        sys.stdout.write(f"{name} is written anew.\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""What is written from the code: that it is whole, and that lint sees when it is not."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from corpus.errors import SympatheiaError
+from corpus.plan.recipe_keys import recipe_keys
+from docs import generate
+
+
+@pytest.fixture(scope="module")
+def written() -> dict[Path, str]:
+    return generate.files()
+
+
+def test_what_is_on_disk_is_what_the_code_says(written):
+    assert generate.differing(written, generate.ROOT) == []
+
+
+def test_a_page_that_was_changed_by_hand_is_named(written, tmp_path):
+    for path, text in written.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    assert generate.differing(written, tmp_path) == []
+    (tmp_path / "docs" / "cli.md").write_text("# Mine\n")
+    (tmp_path / "schemas" / "recipe.schema.json").unlink()
+    assert generate.differing(written, tmp_path) == ["docs/cli.md", "schemas/recipe.schema.json"]
+
+
+def run_check(change: str) -> subprocess.CompletedProcess[str]:
+    """`make lint`'s command, after a change to the code in its process."""
+    code = f"import sys; sys.argv[1:] = ['--check']\nfrom docs import generate\n{change}\n"
+    return subprocess.run(
+        [sys.executable, "-c", f"{code}generate.main()"],
+        cwd=generate.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_lint_fails_when_a_key_has_no_meaning_and_when_a_page_lacks_one():
+    quiet = run_check("")
+    assert (quiet.returncode, quiet.stderr) == (0, "")
+    grow = "from schemas.recipe import Recipe\nfrom pydantic import Field\nfrom typing import *\n"
+    keys = "from corpus.plan.recipe_keys import recipe_keys\n"
+    silent = run_check(
+        f"{grow}{keys}class Grown(Recipe):\n    hurry: int = 1\n"
+        "generate.recipe_keys = lambda: recipe_keys(Grown)"
+    )
+    assert silent.returncode == 1
+    assert "Without a meaning: hurry." in silent.stderr
+    behind = run_check(
+        f"{grow}{keys}class Grown(Recipe):\n    hurry: Annotated[int, Field(description='Haste.')]"
+        " = 1\ngenerate.recipe_keys = lambda: recipe_keys(Grown)"
+    )
+    assert behind.returncode == 1
+    assert "docs/recipe.md is not what the code says. Run 'make docs'." in behind.stderr
+
+
+def test_every_key_and_every_command_is_on_its_page(written):
+    recipe, cli = written[Path("docs/recipe.md")], written[Path("docs/cli.md")]
+    for key in recipe_keys():
+        assert f"| `{key.name}` |" in recipe
+    for context in generate.commands():
+        assert f"## `{context.command_path}`\n" in cli
+        for option in context.command.params:
+            assert not isinstance(option, click.Option) or option.opts[0] in cli
+    assert "## `sympatheia serve qwen-tts`" in cli
+
+
+def test_an_option_without_help_is_refused_by_name(monkeypatch):
+    @click.command()
+    @click.option("--quickly", is_flag=True)
+    def dance() -> None:
+        """Dance."""
+
+    monkeypatch.setattr(generate, "commands", lambda: [click.Context(dance)])
+    with pytest.raises(SympatheiaError, match="'dance': its --quickly has no help"):
+        generate.cli_page()
+
+
+def test_the_schema_is_json_with_its_dialect(written):
+    schema = json.loads(written[Path("schemas/recipe.schema.json")])
+    assert schema["$schema"].endswith("2020-12/schema")
+
+
+def test_a_part_of_a_page_is_replaced_between_its_marks_alone():
+    page = "# Rules\n\n<!-- begin text -->\nold\n<!-- end text -->\n\nMore.\n"
+    once = generate.with_section(page, "text", "| a |\n")
+    assert once == "# Rules\n\n<!-- begin text -->\n| a |\n<!-- end text -->\n\nMore.\n"
+    assert generate.with_section(once, "text", "| a |\n") == once
+    with pytest.raises(SympatheiaError, match="no place for 'clips'"):
+        generate.with_section(page, "clips", "")
