@@ -13,8 +13,10 @@ and so does a file that is not what the code would write.
 """
 
 import argparse
+import ast
 import json
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -34,9 +36,6 @@ from schemas.recipe import SERVING
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH = 100
 """Columns of a command's help, whatever the terminal of who runs this."""
-
-SECTIONS: Mapping[Path, Mapping[str, Callable[[], str]]] = {}
-"""Pages with generated parts: the name of each part, and what writes it."""
 
 HEAD = ("key", "value", "default", "meaning")
 NOTE = "<!-- Written by `make docs` from the code: change it there. -->"
@@ -165,6 +164,31 @@ def _require_help(command: click.Command) -> None:
     if silent or not command.help:
         what = f"its {', '.join(silent)}" if silent else "it"
         raise SympatheiaError(f"The command '{command.name}': {what} has no help. Write some.")
+
+
+# Parts of pages
+
+
+def wings_table() -> str:
+    """The wings of `corpus/`, from the top floor down, with what their modules say they are."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (layers,) = [found["layers"] for found in contracts["contracts"] if "containers" in found]
+    rows = [table_row("wing", "its question", "rooms"), table_row(*["---"] * 3)]
+    for layer in layers:
+        wing = ROOT / "corpus" / layer
+        path = wing / "__init__.py" if wing.is_dir() else wing.with_suffix(".py")
+        said = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+        rooms = sorted(one.stem for one in wing.glob("[!_]*.py"))
+        rooms += sorted(f"{one.parent.name}/" for one in wing.glob("*/__init__.py"))
+        name = f"`{path.relative_to(ROOT).as_posix().removesuffix('__init__.py')}`"
+        rows.append(table_row(name, said, ", ".join(f"`{room}`" for room in rooms)))
+    return "\n".join(rows)
+
+
+SECTIONS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
+    Path("docs/contributing.md"): {"wings": wings_table},
+}
+"""Pages with generated parts: the name of each part, and what writes it."""
 
 
 # Writing and comparing
