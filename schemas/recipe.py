@@ -24,6 +24,7 @@ __all__ = [
     "Llm",
     "Neutral",
     "Recipe",
+    "RuleName",
     "RuleSetting",
     "Sampling",
     "Shards",

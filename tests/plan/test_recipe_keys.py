@@ -12,6 +12,10 @@ from schemas.recipe import Recipe
 from schemas.recipe_values import Section
 
 
+TABLES = ("extra", "rules")
+"""Keys that hold tables of whatever names."""
+
+
 class Manner(Section):
     """How it is done."""
 
@@ -43,7 +47,7 @@ def test_a_key_without_a_meaning_is_refused_by_name():
 def test_the_keys_are_those_that_a_recipe_takes(demo):
     def leaves(section, prefix=""):
         for name, value in section.items():
-            if isinstance(value, dict) and name != "extra":
+            if isinstance(value, dict) and name not in TABLES:
                 yield from leaves(value, f"{prefix}{name}.")
             else:
                 yield prefix + name
