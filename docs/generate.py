@@ -17,8 +17,9 @@ import ast
 import json
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,6 +31,7 @@ from corpus.plan.recipe_keys import (
     recipe_sections,
     require_meanings,
 )
+from corpus.plan.rules import Rule
 from flows.cli.main import cli
 from schemas.recipe import SERVING
 
@@ -185,10 +187,21 @@ def wings_table() -> str:
     return "\n".join(rows)
 
 
+def rules_table(registry: Sequence[Rule[Any]]) -> str:
+    """A registry of rules: what each refuses, and at which limit."""
+    rows = [table_row("rule", "what it refuses", "limit"), table_row(*["---"] * 3)]
+    for rule in registry:
+        most = "at least" if rule.least else "at most"
+        limit = "" if rule.limit is None else f"{most} {rule.limit:,g} {rule.unit}".rstrip()
+        rows.append(table_row(f"`{rule.name}`", rule.about, limit))
+    return "\n".join(rows)
+
+
 SECTIONS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
     Path("docs/contributing.md"): {"wings": wings_table},
 }
-"""Pages with generated parts: the name of each part, and what writes it."""
+"""Pages with generated parts: the name of each part, and what writes it. A registry of rules goes
+into its place in docs/quality.md by `rules_table`."""
 
 
 # Writing and comparing

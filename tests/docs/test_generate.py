@@ -10,6 +10,7 @@ import pytest
 
 from corpus.errors import SympatheiaError
 from corpus.plan.recipe_keys import recipe_keys
+from corpus.plan.rules import Rule
 from docs import generate
 
 
@@ -97,3 +98,21 @@ def test_a_part_of_a_page_is_replaced_between_its_marks_alone():
     assert generate.with_section(once, "text", "| a |\n") == once
     with pytest.raises(SympatheiaError, match="no place for 'clips'"):
         generate.with_section(page, "clips", "")
+
+
+def test_a_registry_of_rules_becomes_a_table():
+    registry = [
+        Rule("too_long", len, "More words than | one says.", 45, unit="words"),
+        Rule("too_short", len, "Hardly anything.", 4, least=True, unit="words"),
+        Rule("markdown", bool, "Marks for the eye."),
+    ]
+    assert generate.rules_table(registry).splitlines()[2:] == [
+        r"| `too_long` | More words than \| one says. | at most 45 words |",
+        "| `too_short` | Hardly anything. | at least 4 words |",
+        "| `markdown` | Marks for the eye. |  |",
+    ]
+
+
+def test_each_generated_part_has_its_place(written):
+    for page, parts in generate.SECTIONS.items():
+        assert all(f"<!-- begin {name} -->" in written[page] for name in parts)

@@ -11,7 +11,6 @@ from corpus.plan.recipe_keys import recipe_keys, recipe_schema, recipe_sections,
 from schemas.recipe import Recipe
 from schemas.recipe_values import Section
 
-
 TABLES = ("extra", "rules")
 """Keys that hold tables of whatever names."""
 
