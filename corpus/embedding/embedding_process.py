@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corpus.compute.local_or_dask import Workers
-from corpus.embedding.minilm import Embedder
+from corpus.embedding.embedder import Embedder
 from corpus.store.digest_store import Records
 
 NICENESS = 10

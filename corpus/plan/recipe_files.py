@@ -36,7 +36,14 @@ Origin = Literal["default", "file", "override"]
 RECIPES = Path(__file__).resolve().parents[2] / "flows" / "recipes"
 
 # Their versions shape what the corpus holds, so a run folder names them.
-VERSIONED = ("sympatheia-corpus", "hibari-tts", "pyarrow", "sentence-transformers", "torch")
+VERSIONED = (
+    "sympatheia-corpus",
+    "ctranslate2",
+    "hibari-tts",
+    "pyarrow",
+    "sentence-transformers",
+    "torch",
+)
 
 _FROM_FOLDER = ("prompts", "storage.url")
 """Keys of paths that are taken from the folder of the file that gives them."""

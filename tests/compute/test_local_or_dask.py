@@ -10,8 +10,9 @@ import pytest
 
 from corpus.compute import local_or_dask as module
 from corpus.compute.local_or_dask import Workers
+from corpus.embedding.embedder import Embedder
 from corpus.embedding.embedding_process import TEXTS_PER_CALL, EmbeddingProcess
-from corpus.embedding.minilm import BUILTIN, Embedder
+from corpus.embedding.minilm import BUILTIN
 from corpus.errors import InvalidInput, SympatheiaError
 from tests.support.dask_cluster import DaskCluster
 

@@ -5,8 +5,9 @@ import signal
 import numpy as np
 import pytest
 
+from corpus.embedding.embedder import Embedder
 from corpus.embedding.embedding_process import EmbeddingProcess
-from corpus.embedding.minilm import BUILTIN, Embedder
+from corpus.embedding.minilm import BUILTIN
 from corpus.errors import InvalidInput, SympatheiaError
 
 TEXTS = ["How long does bread keep?", "Where is my passport?", "", "word " * 400]

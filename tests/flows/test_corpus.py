@@ -16,7 +16,7 @@ import pytest
 import soundfile
 from datasets import Audio, load_dataset
 
-from corpus.embedding.minilm import Embedder
+from corpus.embedding.embedder import Embedder
 from corpus.plan.blueprint import Blueprint
 from corpus.run.run_folder import RunFolder
 from corpus.store.digest_store import read_log

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from corpus.embedding.minilm import Embedder
+from corpus.embedding.embedder import Embedder
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.servers.endpoint_pool import EndpointsFailed
 from corpus.store.digest_store import read_log
