@@ -272,7 +272,8 @@ def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
 
 def _floats(given: ArrayLike) -> Tensor:
     """A float32 tensor on the CPU of what may be a tensor on any device, an array or lists."""
-    if isinstance(given, Tensor):
-        return given.detach().cpu().float()
-    # A copy: arrays that are read-only or run backwards are none of PyTorch's.
-    return torch.from_numpy(np.array(given, dtype=np.float32, order="C"))
+    if not isinstance(given, Tensor):
+        # A copy: arrays that are read-only or run backwards are none of PyTorch's.
+        given = torch.from_numpy(np.array(given, dtype=np.float32, order="C"))
+    # In memory of PyTorch's own: sums are rounded by where it begins.
+    return given.detach().cpu().float().clone(memory_format=torch.contiguous_format)

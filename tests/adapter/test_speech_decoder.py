@@ -17,6 +17,7 @@ from corpus.adapter.speech_decoder import SpeechDecoder, _batches
 from corpus.adapter.tiny import CODES, make_speech_decoder
 from corpus.errors import InvalidInput, SympatheiaError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CHECKPOINT = Path(__file__).parent / "golden" / "decoder"
 EXPECTED = load_file(CHECKPOINT / "expected.safetensors")
 FLOW_CASES = sorted({key.split("/")[1] for key in EXPECTED if key.startswith("flow/")})
@@ -36,15 +37,6 @@ def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     make_speech_decoder(folder)
     return SpeechDecoder.from_pretrained(folder)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Several wait for each other longer than networks of this size work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

@@ -66,7 +66,9 @@ def load_weights(network: nn.Module, path: Path, config: Path) -> None:
             f"{path} holds '{unknown[0]}', which a decoder of {config.name} does not have "
             f"({len(unknown)} such weights). Give both files of one checkpoint."
         )
-    network.load_state_dict({name: found[name].float() for name in wanted}, assign=True)
+    # Copies: a file's own memory begins anywhere, and sums are rounded by where it does.
+    copies = {name: found[name].to(torch.float32, copy=True) for name in wanted}
+    network.load_state_dict(copies, assign=True)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
