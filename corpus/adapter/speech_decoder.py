@@ -167,9 +167,9 @@ class SpeechDecoder:
     ) -> list[NDArray[np.float32]]:
         """The wave of each clip, each as `wave(mel(tokens))` gives it.
 
-        On a CPU they are so to the bit. Clips that are decoded together differ by rounding, by up
-        to 1e-4 in the mel; the pitch read from it moves with that, and the phase with the pitch, so
-        that samples differ by some thousandths, which nobody hears.
+        One at a time they are so to the bit, with as many threads. Decoded together they differ by
+        rounding, by up to 1e-4 in the mel; the pitch that is read from it moves with that, and the
+        phase with the pitch, so that samples differ by up to some hundredths.
 
         Args:
             clips: For each clip its tokens, integers [tokens]; a clip may have none.

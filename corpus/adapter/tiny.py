@@ -105,8 +105,7 @@ def make_speech_tokenizer(
 
 def decoder_config(codes: int = CODES, *, published_size: bool = False) -> dict[str, Any]:
     """What `config.json` of a speech decoder says; sizes are tiny or the published ones."""
-    width = 512 if published_size else 32
-    bins = 80
+    width, bins = 512 if published_size else 32, 80
     encoder = {
         "input_size": width,
         "output_size": width,

@@ -203,6 +203,11 @@ def reweigh(folder, name, change):
     save_file(weights, folder / name)
 
 
+def in_pt(folder, write):
+    (folder / "flow.safetensors").unlink()
+    write(folder / "flow.pt")
+
+
 def in_yaml(folder, text):
     (folder / "config.yaml").write_text(text)
 
@@ -220,7 +225,10 @@ BAD_CHECKPOINTS = {
     "no vocoder": (lambda c: (c / "hift.safetensors").unlink(), "has no hift.pt"),
     "config is no JSON": (lambda c: (c / "config.json").write_text("{"), "config.json describes"),
     "config is a list": (lambda c: (c / "config.json").write_text("[]"), "it holds no keys"),
-    "no flow in config": (lambda c: edit(c, "flow", None), "flow: Field required"),
+    "no flow in config": (
+        lambda c: edit(c, "flow", None),
+        "flow: Field required. Give the folder of THUDM/glm-4-voice-decoder",
+    ),
     "no size": (
         lambda c: edit(c, "flow.decoder.estimator.n_blocks", None),
         r"flow.decoder.estimator.n_blocks: Field required",
@@ -268,9 +276,12 @@ BAD_CHECKPOINTS = {
     ),
     "YAML that makes objects": (
         lambda c: in_yaml(c, "flow: !!python/object/apply:os.getcwd []"),
-        "config.yaml describes no decoder of this kind: could not determine a constructor",
+        "config.yaml describes no speech decoder of this kind: could not determine a constructor",
     ),
-    "YAML that is none": (lambda c: in_yaml(c, "flow: ["), "config.yaml describes no decoder"),
+    "YAML that is none": (
+        lambda c: in_yaml(c, "flow: ["),
+        "config.yaml describes no speech decoder",
+    ),
     "a reference to itself": (
         lambda c: in_yaml(c, "flow: !ref <other>\nother: !ref <flow>"),
         "refers back to itself",
@@ -305,15 +316,26 @@ BAD_CHECKPOINTS = {
         f"hift.safetensors lacks '{POST}_v'",
     ),
     "a list of weights": (
-        lambda c: (torch.save([torch.zeros(1)], c / "flow.pt"), (c / "flow.safetensors").unlink()),
+        lambda c: in_pt(c, lambda path: torch.save([torch.zeros(1)], path)),
         r"flow.pt holds no weights by name",
     ),
+    "weights by number": (
+        lambda c: (
+            torch.save({1: torch.ones(1)}, c / "flow.pt"),
+            (c / "flow.safetensors").unlink(),
+        ),
+        r"flow.pt holds no weights by name",
+    ),
+    "a file of PyTorch's with an end of nothing": (
+        lambda c: in_pt(c, lambda path: path.write_bytes(b".")),
+        r"flow.pt cannot be read \(IndexError",
+    ),
     "an empty file of PyTorch's": (
-        lambda c: ((c / "flow.pt").touch(), (c / "flow.safetensors").unlink()),
+        lambda c: in_pt(c, lambda path: path.touch()),
         r"flow.pt cannot be read",
     ),
     "a page for a file of PyTorch's": (
-        lambda c: ((c / "flow.pt").write_text("<html>"), (c / "flow.safetensors").unlink()),
+        lambda c: in_pt(c, lambda path: path.write_text("<html>")),
         r"flow.pt holds more than tensors, or is no file of PyTorch's",
     ),
 }

@@ -235,7 +235,10 @@ def read_config(folder: Path) -> tuple[DecoderConfig, Path]:
         parts = {key: _resolved(data[key], data) for key in ("flow", "hift") if key in data}
         return DecoderConfig.model_validate(parts), path
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InvalidInput(f"{path} describes no decoder of this kind: {_reason(error)}") from error
+        raise InvalidInput(
+            f"{path} describes no speech decoder of this kind: {_reason(error)} Give the folder of "
+            f"{PUBLISHED}, or one like it."
+        ) from error
 
 
 def _resolved(value: Any, root: dict[str, Any], depth: int = 0) -> Any:  # noqa: ANN401

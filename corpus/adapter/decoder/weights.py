@@ -3,6 +3,7 @@
 A file of PyTorch's is a pickle, which could hold any code: it is read as tensors alone, or refused.
 """
 
+import struct
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -16,6 +17,11 @@ from corpus.errors import InvalidInput
 
 SUFFIXES = (".safetensors", ".pt")
 """The first that is there is read."""
+_DAMAGED = (
+    *(OSError, EOFError, LookupError, TypeError, AttributeError, AssertionError),
+    *(ValueError, RuntimeError, struct.error, SafetensorError),
+)
+"""What reading a damaged file comes to, somewhere within PyTorch and safetensors."""
 _LENGTH, _DIRECTION = ".weight_g", ".weight_v"
 
 
@@ -81,12 +87,15 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             f"{path} holds more than tensors, or is no file of PyTorch's, and is not read. Give "
             "the published file, or a .safetensors of the same weights."
         ) from error
-    except (OSError, EOFError, ValueError, RuntimeError, SafetensorError) as error:
+    except _DAMAGED as error:
         raise InvalidInput(
             f"{path} cannot be read ({type(error).__name__}: "
             f"{' '.join(str(error).split())[:200]}). Fetch it anew."
         ) from error
-    if not isinstance(found, dict) or not all(isinstance(t, Tensor) for t in found.values()):
+    named = isinstance(found, dict) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
+    )
+    if not named:
         raise InvalidInput(f"{path} holds no weights by name. Give the published file.")
     return found
 
