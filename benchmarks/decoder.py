@@ -3,10 +3,12 @@
     .venv/bin/python -m benchmarks.decoder [--device cuda:0] [--threads N] [--write]
 
 The decoder has the published size and random weights, whose work is that of trained ones. Clips of
-several lengths, each by itself: seconds of work for a second of sound, of them those for the mel
-(tokens to mel, twenty passes of the U-Net) and for the wave. Then clips of one length in batches.
-Below 1 it is faster than it is heard. About two minutes on a core of a CPU. Where others work on
-the same cores, the seconds of the CPU are what counts, and one thread: several wait for each other.
+several lengths, each by itself: seconds for a second of sound (the real-time factor; below 1 it is
+faster than it is heard) and how many of the CPU's that were, for the mel (twenty passes of the
+U-Net) and the wave. Then clips of one length in batches. About two minutes on a CPU.
+
+Where others work on the same cores, the seconds of the CPU are what counts, of one thread: that is
+the real-time factor of one core which nobody else uses. Several threads wait for each other.
 
 With --write the figures go to `decoder.json` beside this file, under `cpu` or `gpu`; what stands
 there of the other stays.
@@ -21,7 +23,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,41 +38,51 @@ BATCHES = {"cpu": (6, (1, 4)), "cuda": (125, (1, 4, 8, 16, 32))}
 """Tokens of each clip, and how many are decoded together."""
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds of a piece of work, and what it made: arrays, so no device is still at it."""
-    begun = time.perf_counter()
+class Cost(NamedTuple):
+    """What a piece of work took, seconds: of the clock, and of the CPU."""
+
+    clock: float
+    cpu: float
+
+    def per(self, sound: float) -> dict[str, float]:
+        """The same for one second of sound."""
+        return {
+            "real_time_factor": round(self.clock / sound, 3),
+            "cpu_seconds_per_second": round(self.cpu / sound, 3),
+        }
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, Cost]:
+    """What a piece of work made, which is arrays, so that no device is still at it; its cost."""
+    begun, used = time.perf_counter(), time.process_time()
     made = work()
-    return time.perf_counter() - begun, made
+    return made, Cost(time.perf_counter() - begun, time.process_time() - used)
 
 
 def by_length(decoder: SpeechDecoder) -> dict[str, Any]:
     """Each clip by itself."""
     found = {}
     for length in CLIPS[decoder.device.type]:
-        tokens = _tokens(decoder, length)
-        used = time.process_time()
-        of_mel, mel = timed(partial(decoder.mel, tokens))
-        of_wave, wave = timed(partial(decoder.wave, mel))
-        used = time.process_time() - used
+        mel, for_mel = timed(partial(decoder.mel, _tokens(decoder, length)))
+        wave, for_wave = timed(partial(decoder.wave, mel))
         sound = len(wave) / decoder.sampling_rate
+        both = Cost(for_mel.clock + for_wave.clock, for_mel.cpu + for_wave.cpu)
+        costs = {"mel": for_mel, "wave": for_wave, "both": both}
         found[f"{length} tokens"] = {
             "seconds_of_sound": round(sound, 2),
-            "real_time_factor": round((of_mel + of_wave) / sound, 3),
-            "of_it_mel": round(of_mel / sound, 3),
-            "of_it_wave": round(of_wave / sound, 3),
-            "cpu_seconds_per_second_of_sound": round(used / sound, 3),
+            **{part: cost.per(sound) for part, cost in costs.items()},
         }
     return found
 
 
 def by_batch(decoder: SpeechDecoder) -> dict[str, Any]:
-    """The same clips, decoded one after another and together; real-time factors."""
+    """The same clips, decoded one after another and together."""
     length, batches = BATCHES[decoder.device.type]
-    clips = [_tokens(decoder, length) for _ in range(max(batches))]
+    clips = [_tokens(decoder, length)] * max(batches)
     found: dict[str, Any] = {"tokens": length, "clips": len(clips)}
     for batch in batches:
-        seconds, waves = timed(partial(decoder.decode, clips, batch=batch))
-        found[str(batch)] = round(seconds * decoder.sampling_rate / sum(map(len, waves)), 3)
+        waves, cost = timed(partial(decoder.decode, clips, batch=batch))
+        found[str(batch)] = cost.per(sum(map(len, waves)) / decoder.sampling_rate)
     return found
 
 
@@ -94,7 +106,7 @@ def measured(device: str, *, published_size: bool = True) -> dict[str, Any]:
         "size": "published, random weights" if published_size else "tiny: it runs, and no more",
         "seconds_to_load": round(loading, 2),
         "by_length": by_length(decoder),
-        "real_time_factor_by_batch": by_batch(decoder),
+        "by_batch": by_batch(decoder),
     }
     if decoder.device.type == "cuda":
         memory = torch.cuda.max_memory_allocated(decoder.device)
