@@ -5,10 +5,11 @@
 The decoder has the published size and random weights, whose work is that of trained ones. Clips of
 several lengths, each by itself: seconds for a second of sound (the real-time factor; below 1 it is
 faster than it is heard) and how many of the CPU's that were, for the mel (twenty passes of the
-U-Net) and the wave. Then clips of one length in batches. About two minutes on a CPU.
+U-Net) and the wave. Then clips of one length in batches. About a minute on a CPU.
 
 Where others work on the same cores, the seconds of the CPU are what counts, of one thread: that is
-the real-time factor of one core which nobody else uses. Several threads wait for each other.
+the real-time factor of one core which nobody else uses. Several threads wait for each other. The
+figures under `cpu` are of one thread on two cores that were shared; `load_before` says how much.
 
 With --write the figures go to `decoder.json` beside this file, under `cpu` or `gpu`; what stands
 there of the other stays.
@@ -34,7 +35,7 @@ from corpus.adapter.tiny import make_speech_decoder
 RESULT = Path(__file__).with_suffix(".json")
 CLIPS = {"cpu": (12, 25), "cuda": (25, 125, 375, 2000)}
 """Tokens of a clip; 12.5 are a second."""
-BATCHES = {"cpu": (6, (1, 4)), "cuda": (125, (1, 4, 8, 16, 32))}
+BATCHES = {"cpu": (25, (1, 4)), "cuda": (125, (1, 4, 8, 16, 32))}
 """Tokens of each clip, and how many are decoded together."""
 
 

@@ -27,7 +27,7 @@ from corpus.adapter.published_checkpoints import folder_of
 from corpus.errors import InvalidInput, SympatheiaError
 
 BATCH = 8
-"""Clips decoded together on a GPU unless told otherwise. On a CPU it is one: more gain nothing."""
+"""Clips decoded together on a GPU unless told otherwise; on a CPU one, where more gain little."""
 SEED = 42
 """Of every clip's noise; the published code's, which has no setting for it."""
 _ALIKE = 1.25
