@@ -20,12 +20,9 @@ from typing import BinaryIO
 import orjson
 
 from corpus.adapter.clip_tokens import TokenisedClips, encode_there, encoder_here, rows_of, tokenize
+from corpus.adapter.devices import devices_here
 from corpus.adapter.sequence_format import sequence
-from corpus.adapter.speech_tokens import (
-    checkpoint_digest,
-    checkpoint_folder,
-    devices_here,
-)
+from corpus.adapter.speech_tokens import checkpoint_digest, checkpoint_folder
 from corpus.compute.local_or_dask import Workers
 from corpus.dataset.dataset_folder import DatasetFolder, dataset_root
 from corpus.dataset.manifest import NAME

@@ -27,6 +27,7 @@ from torch.nn.functional import avg_pool1d, gelu, pad
 from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoderLayer
 
+from corpus.adapter.devices import device_named, devices_here
 from corpus.adapter.published_checkpoints import folder_of
 from corpus.adapter.resampling import resample
 from corpus.errors import InvalidInput, SympatheiaError
@@ -176,7 +177,7 @@ class SpeechTokenizer:
         Raises:
             InvalidInput: There is no such checkpoint or device, or it is another model's.
         """
-        place = _device(device)
+        place = device_named(device)
         folder = checkpoint_folder(path)
         try:
             encoder = encoder_of(folder)
@@ -345,23 +346,6 @@ def encode_in_worker(checkpoint: Path, digest: str, files: list[bytes]) -> list[
 @lru_cache(maxsize=1)
 def _digest_of_worker(checkpoint: Path) -> str:
     return checkpoint_digest(checkpoint)
-
-
-def devices_here() -> list[str]:
-    """Every GPU that PyTorch can use, or else the CPU."""
-    return [f"cuda:{n}" for n in range(torch.cuda.device_count())] or ["cpu"]
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # the latter from a build without CUDA
-        raise InvalidInput(
-            f"There is no device '{name}' that PyTorch can use here; there is "
-            f"{', '.join(dict.fromkeys(['cpu', *devices_here()]))}."
-        ) from error
-    return device
 
 
 def _read(sound: Sound, rate: int | None) -> tuple[Tensor, int]:

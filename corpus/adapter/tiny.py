@@ -1,10 +1,11 @@
 """Checkpoints of the published layout at tiny size, with random weights.
 
 They are there to run everything on a CPU, in the demo and in the tests: a base model with its
-tokenizer, and a speech tokenizer. What comes of them means nothing.
+tokenizer, a speech tokenizer, and a speech decoder. What comes of them means nothing.
 """
 
 from pathlib import Path
+from typing import Any
 
 import click
 import orjson
@@ -12,14 +13,22 @@ import torch
 from peft import PeftModel
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from torch import Tensor
 from transformers import PreTrainedTokenizerFast, WhisperFeatureExtractor
 
+from corpus.adapter.decoder.config import DecoderConfig
+from corpus.adapter.decoder.flow import Flow
+from corpus.adapter.decoder.vocoder import Vocoder
 from corpus.adapter.model import RANDOM, ChatGLMConfig, ChatGLMForCausalLM, load_base
+from corpus.adapter.speech_decoder import SpeechDecoder
 from corpus.adapter.speech_tokens import SpeechTokenizer, encoder_of
 from corpus.adapter.text_tokenizer import PREFIX
 
 CODES = 256
-"""Different audio tokens; the published models have 16,384."""
+"""Different audio tokens in the tiny models."""
+PUBLISHED_CODES = 16_384
+PITCH = 150.0
+"""Hz, about what a random decoder hears in every mel; by itself it would hear no voice at all."""
 SPECIAL = (
     "<|endoftext|>",
     "[MASK]",
@@ -82,7 +91,7 @@ def make_speech_tokenizer(
         "pooling_type": "avg",
         "quantize_position": 16 if published_size else 2,
         "quantize_causal_block_size": 200,
-        "quantize_vocab_size": 16_384 if published_size else codes,
+        "quantize_vocab_size": PUBLISHED_CODES if published_size else codes,
     }
     (folder / "config.json").write_bytes(orjson.dumps(config, option=orjson.OPT_INDENT_2))
     WhisperFeatureExtractor(feature_size=128).save_pretrained(folder)
@@ -92,6 +101,96 @@ def make_speech_tokenizer(
     torch.nn.init.normal_(encoder.codebook.weight)
     save_file(encoder.state_dict(), folder / "model.safetensors")
     SpeechTokenizer.from_pretrained(folder)
+
+
+def decoder_config(codes: int = CODES, *, published_size: bool = False) -> dict[str, Any]:
+    """What `config.json` of a speech decoder says; sizes are tiny or the published ones."""
+    width, bins = 512 if published_size else 32, 80
+    encoder = {
+        "input_size": width,
+        "output_size": width,
+        "attention_heads": 8 if published_size else 2,
+        "linear_units": 4 * width,
+        "num_blocks": 6 if published_size else 1,
+        "block_size": 10,
+        "normalize_before": True,
+        "input_layer": "linear",
+        "pos_enc_layer_type": "rel_pos_espnet",
+        "selfattention_layer_type": "block_rel_selfattn",
+        "use_cnn_module": False,
+        "macaron_style": False,
+    }
+    estimator = {
+        "in_channels": 4 * bins,
+        "out_channels": bins,
+        "channels": [256, 256] if published_size else [16, 16],
+        "attention_head_dim": 64 if published_size else 8,
+        "num_heads": 8 if published_size else 1,
+        "n_blocks": 4 if published_size else 1,
+        "num_mid_blocks": 12 if published_size else 1,
+        "act_fn": "gelu",
+    }
+    flow = {
+        "input_size": width,
+        "output_size": bins,
+        "spk_embed_dim": 192,
+        "vocab_size": PUBLISHED_CODES if published_size else codes,
+        "input_frame_rate": 12.5,
+        "encoder": encoder,
+        "length_regulator": {"channels": bins, "sampling_ratios": [1, 1, 1, 1]},
+        "decoder": {
+            "cfm_params": {"solver": "euler", "t_scheduler": "cosine", "inference_cfg_rate": 0.7},
+            "estimator": estimator,
+        },
+    }
+    hift = {
+        "in_channels": bins,
+        "base_channels": 512 if published_size else 16,
+        "nb_harmonics": 8,
+        "sampling_rate": 22_050,
+        "nsf_alpha": 0.1,
+        "nsf_sigma": 0.003,
+        "nsf_voiced_threshold": 10,
+        "upsample_rates": [8, 8],
+        "upsample_kernel_sizes": [16, 16],
+        "istft_params": {"n_fft": 16, "hop_len": 4},
+        "resblock_kernel_sizes": [3, 7, 11],
+        "resblock_dilation_sizes": [[1, 3, 5]] * 3,
+        "source_resblock_kernel_sizes": [7, 11],
+        "source_resblock_dilation_sizes": [[1, 3, 5]] * 2,
+        "lrelu_slope": 0.1,
+        "audio_limit": 0.99,
+        "f0_predictor": {"num_class": 1, "in_channels": bins, "cond_channels": width},
+    }
+    return {"flow": flow, "hift": hift}
+
+
+def make_speech_decoder(
+    folder: Path, seed: int = 0, codes: int = CODES, *, published_size: bool = False
+) -> None:
+    """Writes a speech decoder of few layers, or of the published size."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = decoder_config(codes, published_size=published_size)
+    (folder / "config.json").write_bytes(orjson.dumps(config, option=orjson.OPT_INDENT_2))
+    read = DecoderConfig.model_validate(config)
+    torch.manual_seed(seed)
+    flow, vocoder = Flow(read.flow), Vocoder(read.hift)
+    torch.nn.init.constant_(vocoder.f0_predictor.classifier.bias, PITCH)
+    save_file(flow.state_dict(), folder / "flow.safetensors")
+    save_file(_directions_and_lengths(vocoder.state_dict()), folder / "hift.safetensors")
+    SpeechDecoder.from_pretrained(folder)
+
+
+def _directions_and_lengths(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a vocoder as the published file holds them, most convolutions in two parts."""
+    held = {}
+    for name, tensor in weights.items():
+        if tensor.ndim == 3 and not name.startswith("source_downs."):
+            held[f"{name}_g"] = tensor.norm(dim=(1, 2), keepdim=True)
+            held[f"{name}_v"] = tensor
+        else:
+            held[name] = tensor
+    return held
 
 
 def logits_change(base: Path, adapter: Path) -> float:
@@ -112,10 +211,14 @@ def main() -> None:
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def make(folder: Path) -> None:
-    """Write FOLDER/base and FOLDER/speech-tokenizer, both random."""
+    """Write FOLDER/base, FOLDER/speech-tokenizer and FOLDER/decoder, all random."""
     make_base(folder / "base")
     make_speech_tokenizer(folder / "speech-tokenizer")
-    click.echo(f"{folder} has a base and a speech tokenizer with random weights.", err=True)
+    make_speech_decoder(folder / "decoder")
+    click.echo(
+        f"{folder} has a base, a speech tokenizer and a speech decoder with random weights.",
+        err=True,
+    )
 
 
 @main.command()

@@ -1,0 +1,1 @@
+"""How tokens become sound: the networks of GLM-4-Voice's speech decoder, and their files."""
