@@ -35,9 +35,9 @@ from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.run.run_folder import RunFolder
 from corpus.store.digest_store import read_log
 from corpus.store.opening import open_store
+from corpus.text.cleaning import clean
 from corpus.text.near_duplicate_queries import Accepted
-from corpus.text.slot_filling import JUDGE_AT_ONCE
-from corpus.text.text_rules import clean
+from corpus.text.query_judging import JUDGE_AT_ONCE
 from tests.support.fake_servers import TextServerProcess
 from tests.support.line import SYMPATHEIA
 

@@ -10,6 +10,7 @@ from corpus.plan.blueprint import Blueprint
 from corpus.plan.hand_written import at_home
 from corpus.run.run_folder import RunFolder
 from corpus.speech.builtin_voice import require_speakers
+from corpus.text.text_rules import TextRules
 from schemas.names import STAGES
 from schemas.orders import CorpusOrder
 
@@ -43,8 +44,8 @@ def resolve(order: CorpusOrder) -> Resolved:
     """Reads what an order for a corpus names, and refuses what cannot be built.
 
     Raises:
-        InvalidInput: the recipe, an override, the prompts or a voice cannot be used, or a training
-            is to follow a dataset that is not made.
+        InvalidInput: the recipe, an override, a rule, the prompts or a voice cannot be used, or a
+            training is to follow a dataset that is not made.
     """
     if order in _handed_on:
         return _handed_on[order]
@@ -54,6 +55,7 @@ def resolve(order: CorpusOrder) -> Resolved:
             f"makes no dataset. Set until to '{STAGES[-1]}', or leave then_train out."
         )
     blueprint = Blueprint.named(order.recipe, order.overrides)
+    TextRules(blueprint)  # refuses what the recipe says of rules that there are not
     if blueprint.recipe.speech.backend == "builtin":
         require_speakers(blueprint.recipe.speech)
     folder = at_home(str(order.run_dir or Path("runs", blueprint.recipe.name)), "run_dir")

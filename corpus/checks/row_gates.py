@@ -7,10 +7,9 @@ import numpy as np
 from corpus.checks.gates import Gates
 from corpus.dataset.dataset_folder import DatasetFolder, Row
 from corpus.embedding.embedding_process import EmbeddingProcess
-from corpus.text import text_rules
+from corpus.text.cleaning import clean
 from corpus.text.near_duplicate_queries import Accepted
-from corpus.text.queries import query_problem
-from corpus.text.responses import response_problem
+from corpus.text.text_rules import TextRules
 from schemas.slots import SPLITS, SUBSETS, TEXT, PairSlot
 
 TRAIN = SPLITS[0]
@@ -95,9 +94,10 @@ def check_light_config(dataset: DatasetFolder, gates: Gates) -> None:
 
 
 def check_texts(dataset: DatasetFolder, gates: Gates) -> dict[str, str]:
-    """Every text is one that a run would accept; gives the queries by id."""
+    """Every text is one that its run would accept; gives the queries by id."""
     gates.open("empty_text", "not_clean", "query_rule", "response_rule")
     gates.open("response_twice", "query_not_shared")
+    rules = TextRules(dataset.blueprint)
     queries: dict[str, str] = {}
     responses: dict[str, str] = {}
     for slot_id, row in dataset.pairs.items():
@@ -111,12 +111,12 @@ def check_texts(dataset: DatasetFolder, gates: Gates) -> dict[str, str]:
         if first != slot_id:
             gates.offend("response_twice", f"{slot_id} says what {first} says")
         for text in (query, response):
-            if text_rules.clean(text) != text:
+            if clean(text) != text:
                 gates.offend("not_clean", f"{slot_id}: {text:.60}")
-        reason = query_problem(dataset.blueprint, slot.query, query)
+        reason = rules.query(slot.query, query).reason
         if reason:
             gates.offend("query_rule", f"{slot_id}: {reason}")
-        reason = response_problem(dataset.blueprint, slot, query, response)
+        reason = rules.response(slot, query, response).reason
         if reason:
             gates.offend("response_rule", f"{slot_id}: {reason}")
     return queries

@@ -90,7 +90,7 @@ def gather(dataset: DatasetFolder, run: RunFolder) -> Facts:
         facts |= {
             "duplicates": _duplicates(run, rejects, threshold),
             "near_twins": _twins(run, threshold),
-            "refusals": _refusals(dataset, rejects),
+            "refusals": _refusals(dataset, rejects) | {"reported": _reported(run)},
             "sound": _sound(dataset, run),
             "cost": _cost(run, facts),
         }
@@ -220,6 +220,12 @@ def _refusals(dataset: DatasetFolder, rejects: list[Row]) -> Facts:
         },
         "acceptance": acceptance,
     }
+
+
+def _reported(run: RunFolder) -> dict[str, dict[str, int]]:
+    """By stage and rule, what was kept though it breaks a rule that only reports."""
+    stages = read_progress(run.progress)["stages"]
+    return {name: found for name, stage in stages.items() if (found := stage.get("reported"))}
 
 
 def _sound(dataset: DatasetFolder, run: RunFolder) -> Facts | None:

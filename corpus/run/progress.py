@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -62,12 +62,16 @@ class Batch:
 
 @dataclass
 class Stage:
-    """One stage's counts; `totals`, `full` and `refused` are by cell, `refusals` by reason."""
+    """One stage's counts; `totals`, `full` and `refused` are by cell, `refusals` by reason.
+
+    `reports` are by rule: what was kept though it breaks one that only reports.
+    """
 
     totals: dict[str, int]
     full: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
+    reports: Counter[str] = field(default_factory=Counter)
     rate: Rate = field(default_factory=Rate)
     batch: Batch = field(default_factory=Batch)
 
@@ -100,6 +104,7 @@ class Stage:
                 for cell, of in self.totals.items()
             },
             "rejections": dict(self.refusals.most_common()),
+            "reported": dict(self.reports.most_common()),
         }
 
 
@@ -198,6 +203,11 @@ class Progress:
             self.stages[stage].batch.refused[reason] += 1
             self._log_batch(stage, BATCH)
         self._write_at_times()
+
+    def reported(self, stage: str, rules: Iterable[str]) -> None:
+        """What was kept breaks some rules that only report."""
+        with self._lock:
+            self.stages[stage].reports.update(rules)
 
     def _log_batch(self, name: str, least: int) -> None:
         stage = self.stages[name]

@@ -10,7 +10,8 @@ slots behind it, nor its refills for anything but the attempts before them.
 What was decided is on file in that order (`decisions.jsonl`). A run that is killed goes on where
 the file ends. In a run that grows, the accepted queries on file stand, in their places, and new
 slots are judged against them; a query leaves only when the request that made it is no longer in
-the plan.
+the plan, or when it breaks a rule of today. Its slot's attempts are then judged anew, in order,
+from the answers in the store, before another is asked for.
 """
 
 from collections import defaultdict
@@ -20,17 +21,17 @@ from pathlib import Path
 
 from corpus.errors import SympatheiaError
 from corpus.plan.blueprint import Blueprint
-from corpus.servers.chat_requests import ChatAnswer, ChatRequest, problem
+from corpus.servers.chat_requests import ChatAnswer, ChatRequest
 from corpus.store.digest_store import Log, Store
-from corpus.text import text_rules
-from corpus.voices.builtin_synthesis import text_problem
+from corpus.text.cleaning import clean
 from schemas.slots import QuerySlot
 
+STAGE = "queries"
 ACCEPTED = "accepted"
 NEAR_DUPLICATE = "near_duplicate"
 LEFT = "left"
-"""Verdicts on file beside the names of the text rules. A slot has 'left' when its accepted query
-is no longer in the plan; should its request come back one day, it is judged anew."""
+"""Verdicts on file beside the names of the text rules. A slot has 'left' when a request of it is
+no longer in the plan, or when the rules of today decide otherwise: its attempts are judged anew."""
 
 
 def query_request(blueprint: Blueprint, slot: QuerySlot, attempt: int) -> ChatRequest:
@@ -104,6 +105,15 @@ class Decisions:
             if any(d.digest != digest_of(slot, d.attempt) for d in self.of(slot.id)):
                 gone.append(slot.id)
         gone += [slot_id for slot_id in self._by_slot if slot_id not in planned]
+        self.let_go(gone)
+
+    def let_go(self, slot_ids: Iterable[str]) -> None:
+        """Takes back every decision about some slots, to be taken anew.
+
+        Raises:
+            OSError: the disk is full or fails; all of them stand.
+        """
+        gone = list(slot_ids)
         self._log.append([{"slot": slot_id, "verdict": LEFT} for slot_id in gone])
         for slot_id in gone:
             del self._by_slot[slot_id]
@@ -129,25 +139,19 @@ def _decision(entry: dict[str, object]) -> Decision:
     return Decision(reason=None if verdict == ACCEPTED else str(verdict), **entry)  # type: ignore[arg-type]
 
 
-def query_verdict(
-    blueprint: Blueprint, slot: QuerySlot, answer: ChatAnswer
-) -> tuple[str, str | None]:
-    """The query as a voice would read it, and the text rule it breaks, if any."""
-    text = text_rules.clean(answer.text)
-    return text, problem(answer) or query_problem(blueprint, slot, text)
+def stored_answer(store: Store, digest: str) -> ChatAnswer:
+    """The answer that a decision was taken on.
 
-
-def query_problem(blueprint: Blueprint, slot: QuerySlot, text: str) -> str | None:
-    """The text rule that a cleaned query breaks, if any."""
-    prompts, plan = blueprint.prompts, blueprint.plan
-    asked_by = plan.anchors[slot.anchor] if slot.anchor else prompts.anchor_file.neutral_query
-    reason = text_rules.query_problem(
-        text,
-        rules=prompts.rules,
-        neutral=slot.anchor is None,
-        shown=[example.query for example in asked_by.examples],
-    )
-    return reason or (text_rules.UNSPEAKABLE if text_problem(text) else None)
+    Raises:
+        SympatheiaError: the store lost it.
+    """
+    record = store.completions.get(digest)
+    if record is None:
+        raise SympatheiaError(
+            f"The store has lost the answer {digest}, which the run's decisions rest on. Put its "
+            "segment file back into store/completions, or start a new run folder."
+        )
+    return ChatAnswer.from_dict(record)
 
 
 def accepted_text(store: Store, digest: str) -> str:
@@ -156,10 +160,4 @@ def accepted_text(store: Store, digest: str) -> str:
     Raises:
         SympatheiaError: the store lost the answer, though a decision was taken on it.
     """
-    record = store.completions.get(digest)
-    if record is None:
-        raise SympatheiaError(
-            f"The store has lost the answer {digest}, which the run's decisions rest on. Put its "
-            "segment file back into store/completions, or start a new run folder."
-        )
-    return text_rules.clean(ChatAnswer.from_dict(record).text)
+    return clean(stored_answer(store, digest).text)

@@ -1,13 +1,22 @@
-"""Responses: how one is asked for, and whether what comes back is kept.
+"""Responses: how one is asked for, and which of those on file stand.
 
-A response depends on its own query and anchor alone, so it is judged the moment it arrives.
+A response depends on its own query and anchor alone, so it is judged the moment it arrives. What
+was accepted when the table on file was written is looked at first, and stays while it passes, with
+what was refused before it.
 """
 
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from corpus.errors import SympatheiaError
 from corpus.plan.blueprint import Blueprint
-from corpus.servers.chat_requests import ChatAnswer, ChatRequest, problem
-from corpus.text import text_rules
-from corpus.voices.builtin_synthesis import text_problem
+from corpus.run.run_folder import RunFolder
+from corpus.run.stage_tables import Row, read_rows
+from corpus.servers.chat_requests import ChatRequest
+from corpus.text.llm_judge import Grades
 from schemas.slots import PairSlot
+
+STAGE = "responses"
 
 
 def response_request(blueprint: Blueprint, slot: PairSlot, query: str, attempt: int) -> ChatRequest:
@@ -22,25 +31,41 @@ def response_request(blueprint: Blueprint, slot: PairSlot, query: str, attempt: 
     return ChatRequest.sampled(llm.model, messages, llm.responses, seed)
 
 
-def response_verdict(
-    blueprint: Blueprint, slot: PairSlot, query: str, answer: ChatAnswer
-) -> tuple[str, str | None]:
-    """The response as a voice would read it, and the rule it breaks, if any."""
-    text = text_rules.clean(answer.text)
-    return text, problem(answer) or response_problem(blueprint, slot, query, text)
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Where an accepted response is: the attempt that made it and the digest of its request."""
+
+    attempt: int
+    digest: str
+    grades: Grades | None = None
 
 
-def response_problem(blueprint: Blueprint, slot: PairSlot, query: str, text: str) -> str | None:
-    """The text rule that a cleaned response breaks, if any."""
-    prompts, anchor = blueprint.prompts, blueprint.plan.anchors[slot.anchor]
-    # Only the anchor's own labels: a verdict must not change because another anchor was added.
-    labels = (anchor.name, *prompts.aliases_of(anchor))
-    reason = text_rules.response_problem(
-        text,
-        rules=prompts.rules,
-        query=query,
-        required_words=anchor.required_words,
-        opening_words=() if slot.query.anchor else labels,
-        shown=[example.response for example in anchor.examples],
-    )
-    return reason or (text_rules.UNSPEAKABLE if text_problem(text) else None)
+@dataclass
+class Standing:
+    """What stands: the response in each slot, and the rows of what was refused before it."""
+
+    kept: dict[str, Kept] = field(default_factory=dict)
+    refused: defaultdict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
+
+    @classmethod
+    def on_file(cls, folder: RunFolder) -> "Standing":
+        """What stood when all responses were last written.
+
+        Nothing does where a table is missing or damaged: all is then judged anew from the store.
+        """
+        standing = cls()
+        if not (folder.responses.is_file() and folder.rejects.is_file()):
+            return standing
+        try:
+            kept = {r["id"]: Kept(r["attempt"], r["digest"]) for r in read_rows(folder.responses)}
+            rejects = [row for row in read_rows(folder.rejects) if row["stage"] == STAGE]
+        except SympatheiaError:
+            return standing
+        standing.kept = kept
+        for row in rejects:
+            standing.refused[row["slot"]].append(row)
+        return standing
+
+    def rows(self, slot_id: str) -> list[Row]:
+        """What was refused before the response that stands in a slot, as rows of the rejects."""
+        return self.refused.get(slot_id, [])

@@ -10,82 +10,73 @@ what is kept never does.
 
 import asyncio
 import heapq
-import logging
-import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field, replace
-
-import numpy as np
-from numpy.typing import NDArray
+from itertools import count
 
 from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.errors import SympatheiaError, root_cause
+from corpus.plan.rules import Verdict
 from corpus.run.open_run import OpenRun
 from corpus.servers.chat_requests import ChatAnswer, ChatRequest, complete
 from corpus.servers.endpoint_pool import Open
-from corpus.text import text_rules
-from corpus.text.llm_judge import TRIES, UNREADABLE, Grades, judge_request, read_grades
-from corpus.text.near_duplicate_queries import Accepted, Verdict
-from corpus.text.queries import (
-    NEAR_DUPLICATE,
-    Decision,
-    Decisions,
-    accepted_text,
-    query_request,
-    query_verdict,
-)
-from corpus.text.responses import response_request, response_verdict
+from corpus.text import queries, responses, utterance
+from corpus.text.llm_judge import TRIES, UNREADABLE, judge_request, read_grades
+from corpus.text.queries import Decision, Decisions, accepted_text, query_request
+from corpus.text.query_judging import Candidate, QueryJudging
+from corpus.text.responses import Kept, Standing, response_request
+from corpus.text.text_rules import TextRules, judged
 from schemas.slots import PairSlot, QuerySlot
-
-JUDGE_AT_ONCE = 256
-"""Queries embedded and judged in one go: enough for full batches, few enough that responses of
-the first need not wait long."""
 
 GIVE_UP_AFTER = 20
 """Slots that may run out of attempts before the run stops; until then the others are finished,
 because one unlucky slot should not cost a night, and a broken prompt should not cost a budget."""
 
 
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Where an accepted text is: the attempt that made it and the digest of its request."""
-
-    attempt: int
-    digest: str
-    grades: Grades | None = None
-
-
 @dataclass
 class Written:
-    """What the text stage made: where each accepted text is, and every response refused."""
+    """What the text stage made: where each accepted response is, and every one refused.
 
+    `standing` is what of the tables on file holds; `exhausted` has, by slot, the reasons of those
+    that ran out of attempts.
+    """
+
+    standing: Standing = field(default_factory=Standing)
     responses: dict[str, Kept] = field(default_factory=dict)
     refused_responses: defaultdict[str, list[Decision]] = field(
         default_factory=lambda: defaultdict(list)
     )
-    exhausted: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    exhausted: dict[str, Counter[str]] = field(default_factory=dict)
 
+    @property
+    def gave_up(self) -> bool:
+        """Whether so many slots ran out of attempts that the others are not tried any more."""
+        return len(self.exhausted) > GIVE_UP_AFTER
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    text: str
-    digest: str
-    reason: str | None
+    def shortage(self, attempts: int) -> str:
+        """The sentence about the slots that stayed empty after so many attempts each."""
+        cells = Counter(slot_id.rpartition("-")[0] for slot_id in self.exhausted)
+        slot_id, reasons = next(iter(self.exhausted.items()))
+        why = ", ".join(f"{reason} {times}x" for reason, times in reasons.most_common())
+        return (
+            f"{len(self.exhausted)} slots stayed empty after {attempts} attempts each "
+            f"({', '.join(f'{cell}: {times}' for cell, times in cells.most_common(5))}); "
+            f"{slot_id}, for one, was refused as {why}. Raise llm.max_attempts, or change the "
+            "templates or topics, and run the same command again; everything accepted is kept."
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """One attempt at a response, which the text rules let through."""
+    """One attempt at a response, with what the text rules say of it."""
 
     slot: PairSlot
     query_digest: str
     query: str
     kept: Kept
     response: str
+    verdict: Verdict
 
 
 class Writing:
@@ -110,25 +101,22 @@ class Writing:
     ) -> None:
         self._blueprint = at_work.blueprint
         self._llm = at_work.blueprint.recipe.llm
-        self._plan = plan = at_work.blueprint.plan
+        self._plan = at_work.blueprint.plan
         self._store = at_work.store
         self._decisions = decisions
         self._pool = pool
         self._with_responses = with_responses
         self._progress = at_work.progress
-        self._embedder = embedder
-        threshold = at_work.blueprint.recipe.dedup.threshold
-        self._accepted = Accepted(threshold, room=plan.query_count)
-        self.written = Written()
+        self._rules = TextRules(at_work.blueprint)
+        self._queries = QueryJudging(
+            at_work, self._rules, decisions, embedder, self._follow_decision
+        )
+        self.written = Written(Standing.on_file(at_work.folder) if with_responses else Standing())
 
-        self._slots = list(plan.queries())
-        # What is to be judged: per attempt, the slots still open at it, in slot order.
-        self._rounds: defaultdict[int, deque[int]] = defaultdict(deque)
-        self._arrived: dict[tuple[int, int], _Candidate] = {}
         # What is to be asked.
         self._first: Iterator[int] = iter(())
         self._refills: list[tuple[int, int]] = []
-        self._again: deque[tuple[PairSlot, str, int]] = deque()
+        self._again: deque[tuple[PairSlot, str]] = deque()
         self._ungraded: deque[tuple[_Pair, int]] = deque()
         self._ready: deque[tuple[PairSlot, str]] = deque()
         self._responses_turn = False
@@ -137,7 +125,6 @@ class Writing:
         self._jobs = 0
         self._judging = True
         self._something_to_ask = asyncio.Event()
-        self._something_to_judge = asyncio.Event()
 
     async def run(self) -> Written:
         """Fills every slot.
@@ -150,44 +137,36 @@ class Writing:
         try:
             async with asyncio.TaskGroup() as group:
                 # In a thread, while the first requests are under way.
-                self._rules_loaded = group.create_task(asyncio.to_thread(text_rules.load))
+                self._rules_loaded = group.create_task(asyncio.to_thread(utterance.load))
                 group.create_task(self._judge())
                 await self._dispatch(group)
         except ExceptionGroup as errors:
             raise root_cause(errors) from None
         if self.written.exhausted:
-            raise SympatheiaError(self._shortage())
+            raise SympatheiaError(self.written.shortage(self._llm.max_attempts))
         return self.written
 
     async def _resume(self) -> None:
-        """Puts what stands in its place and lines up what is open."""
-
-        def digest_of(slot: QuerySlot, attempt: int) -> str:
-            return self._query_request(slot, attempt).digest()
-
-        self._decisions.settle(self._slots, digest_of)
-        standing: list[tuple[str, str]] = []
-        for index, slot in enumerate(self._slots):
+        """Counts what stands and lines up what is open."""
+        standing = await self._queries.resume()
+        for slot in self._queries.slots:
             history = self._decisions.of(slot.id)
             for decision in history:
                 if decision.reason:
-                    self._progress.refused("queries", slot.cell, decision.reason)
-            if history and history[-1].reason is None:
-                standing.append((slot.id, history[-1].digest))
-                self._accept(slot, history[-1].digest)
-            elif len(history) < self._llm.max_attempts:
-                self._rounds[len(history)].append(index)
-            else:
-                self._exhaust(slot.id, [decision.reason for decision in history])
-        if any(self._rounds.values()):
-            for start in range(0, len(standing), JUDGE_AT_ONCE):
-                part = standing[start : start + JUDGE_AT_ONCE]
-                texts = [accepted_text(self._store, digest) for _, digest in part]
-                vectors = await asyncio.to_thread(self._embed, texts)
-                self._accepted.add([slot_id for slot_id, _ in part], vectors)
-        self._first = iter(tuple(self._rounds[0]))
-        self._refills = [(n, index) for n, order in self._rounds.items() for index in order if n]
-        heapq.heapify(self._refills)
+                    self._progress.refused(queries.STAGE, slot.cell, decision.reason)
+            if slot.id in standing:
+                self._accept(slot, history[-1].digest, standing[slot.id])
+            elif len(history) >= self._llm.max_attempts:
+                self._exhaust(slot.id, history)
+        still_open = self._queries.open()
+        self._first = iter([index for attempt, index in still_open if not attempt])
+        self._refills = [(attempt, index) for attempt, index in still_open if attempt]
+
+    async def _judge(self) -> None:
+        """Decides the queries as they come in."""
+        await self._queries.run()
+        self._judging = False
+        self._something_to_ask.set()
 
     # Asking
 
@@ -199,7 +178,7 @@ class Writing:
             self._jobs -= 1
             self._something_to_ask.set()
 
-        while not self._gave_up:
+        while not self.written.gave_up:
             await self._budget.acquire()
             while (job := self._take()) is None:
                 if not self._judging and not self._jobs:
@@ -215,7 +194,7 @@ class Writing:
 
     def _take(self) -> Coroutine[None, None, None] | None:
         """The next job, or None while there is nothing to ask."""
-        if self._gave_up:
+        if self.written.gave_up:
             return None
         if self._refills:
             attempt, index = heapq.heappop(self._refills)
@@ -231,7 +210,7 @@ class Writing:
                 return self._ask_query(index, 0)
         if self._ready:
             self._responses_turn = False
-            return self._ask_response(*self._ready.popleft(), 0)
+            return self._ask_response(*self._ready.popleft())
         return None
 
     async def _answer(self, request: ChatRequest, digest: str, what: str) -> ChatAnswer:
@@ -247,32 +226,62 @@ class Writing:
             # Before the verdict: the server must not stand idle while it is found.
             self._budget.release()
 
-    def _query_request(self, slot: QuerySlot, attempt: int) -> ChatRequest:
-        return query_request(self._blueprint, slot, attempt)
+    # Queries
 
     async def _ask_query(self, index: int, attempt: int) -> None:
-        slot = self._slots[index]
-        request = self._query_request(slot, attempt)
+        slot = self._queries.slots[index]
+        request = query_request(self._blueprint, slot, attempt)
         digest = request.digest()
         answer = await self._answer(request, digest, f"{slot.id}, attempt {attempt}")
         await self._rules_loaded
-        text, reason = query_verdict(self._blueprint, slot, answer)
-        self._arrived[attempt, index] = _Candidate(text, digest, reason)
-        if self._rounds[attempt] and self._rounds[attempt][0] == index:
-            self._something_to_judge.set()
+        text, verdict = self._queries.judge(slot, answer)
+        self._queries.arrive(attempt, index, Candidate(text, digest, verdict))
 
-    async def _ask_response(self, slot: PairSlot, query_digest: str, attempt: int) -> None:
+    def _follow_decision(self, index: int, decision: Decision, verdict: Verdict) -> None:
+        """Lets what follows from a decision begin."""
+        slot = self._queries.slots[index]
+        if decision.reason is None:
+            self._accept(slot, decision.digest, verdict)
+        else:
+            self._progress.refused(queries.STAGE, slot.cell, decision.reason)
+            if decision.attempt + 1 < self._llm.max_attempts:
+                heapq.heappush(self._refills, (decision.attempt + 1, index))
+            else:
+                self._exhaust(slot.id, self._decisions.of(slot.id))
+        self._something_to_ask.set()
+
+    def _accept(self, slot: QuerySlot, digest: str, verdict: Verdict) -> None:
+        self._progress.filled(queries.STAGE, slot.cell)
+        self._progress.reported(queries.STAGE, verdict.reported)
+        if self._with_responses:
+            self._ready.extend((pair, digest) for pair in self._plan.pairs_of(slot))
+
+    # Responses
+
+    async def _ask_response(self, slot: PairSlot, query_digest: str) -> None:
         query = accepted_text(self._store, query_digest)
-        request = response_request(self._blueprint, slot, query, attempt)
+        attempt, request = self._next_request(slot, query)
         digest = request.digest()
         answer = await self._answer(request, digest, f"{slot.id}, attempt {attempt}")
         await self._rules_loaded
-        text, reason = response_verdict(self._blueprint, slot, query, answer)
-        pair = _Pair(slot, query_digest, query, Kept(attempt, digest), text)
-        if reason is None and self._llm.judge.model:
+        text, verdict = judged(answer, lambda text: self._rules.response(slot, query, text))
+        pair = _Pair(slot, query_digest, query, Kept(attempt, digest), text, verdict)
+        if verdict.reason is None and self._llm.judge.model:
             self._ungraded.append((pair, 0))
         else:
-            self._settle_response(pair, reason)
+            self._settle_response(pair, verdict.reason)
+
+    def _next_request(self, slot: PairSlot, query: str) -> tuple[int, ChatRequest]:
+        """The attempt to be looked at next: what stands, then the first that was not tried."""
+        standing = self.written.standing.kept.get(slot.id)
+        if standing:
+            request = response_request(self._blueprint, slot, query, standing.attempt)
+            if request.digest() == standing.digest:
+                return standing.attempt, request
+            del self.written.standing.kept[slot.id]  # it is no longer in the plan
+        tried = {decision.attempt for decision in self.written.refused_responses[slot.id]}
+        attempt = next(number for number in count() if number not in tried)
+        return attempt, response_request(self._blueprint, slot, query, attempt)
 
     async def _ask_grades(self, pair: _Pair, tried: int) -> None:
         judge, slot = self._llm.judge, pair.slot
@@ -288,133 +297,27 @@ class Writing:
             self._settle_response(pair, UNREADABLE)
 
     def _settle_response(self, pair: _Pair, reason: str | None) -> None:
-        slot, attempt = pair.slot, pair.kept.attempt
+        slot, kept, standing = pair.slot, pair.kept, self.written.standing
         if reason is None:
-            self.written.responses[slot.id] = pair.kept
-            self._progress.filled("responses", slot.cell)
+            for row in standing.rows(slot.id) if slot.id in standing.kept else ():
+                self._progress.refused(responses.STAGE, slot.cell, row["reason"])
+            self.written.responses[slot.id] = kept
+            self._progress.filled(responses.STAGE, slot.cell)
+            self._progress.reported(responses.STAGE, pair.verdict.reported)
             return
-        self._progress.refused("responses", slot.cell, reason)
+        standing.kept.pop(slot.id, None)
+        self._progress.refused(responses.STAGE, slot.cell, reason)
         refused = self.written.refused_responses[slot.id]
-        refused.append(Decision(slot.id, attempt, pair.kept.digest, reason))
+        refused.append(Decision(slot.id, kept.attempt, kept.digest, reason))
         if len(refused) < self._llm.max_attempts:
-            self._again.append((slot, pair.query_digest, attempt + 1))
+            self._again.append((slot, pair.query_digest))
         else:
-            self._exhaust(slot.id, [decision.reason for decision in refused])
-
-    # Judging
-
-    async def _judge(self) -> None:
-        """Decides the queries in their order, each as soon as all before it are decided."""
-        if any(self._rounds.values()):  # a model that cannot be had is known at once
-            await asyncio.to_thread(self._embedder.load)
-        for attempt in range(self._llm.max_attempts):
-            order = self._rounds[attempt]
-            while order and not self._gave_up:
-                block = self._next_block(attempt)
-                if block:
-                    await self._decide(attempt, block)
-                else:
-                    self._something_to_judge.clear()
-                    await self._something_to_judge.wait()
-        self._judging = False
-        self._something_to_ask.set()
-
-    def _next_block(self, attempt: int) -> list[int]:
-        """The slots at the head of a round whose answers are there."""
-        order = self._rounds[attempt]
-        block: list[int] = []
-        while order and len(block) < JUDGE_AT_ONCE and (attempt, order[0]) in self._arrived:
-            block.append(order.popleft())
-        return block
-
-    async def _decide(self, attempt: int, block: list[int]) -> None:
-        candidates = [self._arrived.pop((attempt, index)) for index in block]
-        usable = [
-            (self._slots[index].id, candidate.text)
-            for index, candidate in zip(block, candidates, strict=True)
-            if candidate.reason is None
-        ]
-        verdicts = {v.id: v for v in await asyncio.to_thread(self._judge_texts, usable)}
-        decisions = []
-        for index, candidate in zip(block, candidates, strict=True):
-            slot = self._slots[index]
-            verdict = verdicts.get(slot.id)
-            if verdict is None:
-                decision = Decision(slot.id, attempt, candidate.digest, candidate.reason)
-            else:
-                reason = None if verdict.accepted else NEAR_DUPLICATE
-                decision = Decision(
-                    slot.id,
-                    attempt,
-                    candidate.digest,
-                    reason,
-                    verdict.nearest_id,
-                    verdict.similarity,
-                )
-            decisions.append(decision)
-        self._decisions.add(decisions)
-        for index, decision in zip(block, decisions, strict=True):
-            self._settle(index, decision)
-        self._something_to_ask.set()
-
-    def _settle(self, index: int, decision: Decision) -> None:
-        """Lets what follows from a decision begin."""
-        slot = self._slots[index]
-        following = decision.attempt + 1
-        if decision.reason is None:
-            self._accept(slot, decision.digest)
-            return
-        self._progress.refused("queries", slot.cell, decision.reason)
-        if following < self._llm.max_attempts:
-            self._rounds[following].append(index)
-            heapq.heappush(self._refills, (following, index))
-        else:
-            self._exhaust(slot.id, [d.reason for d in self._decisions.of(slot.id)])
-
-    def _judge_texts(self, named: list[tuple[str, str]]) -> list[Verdict]:
-        if not named:
-            return []
-        begun = time.monotonic()
-        vectors = self._embed([text for _, text in named])
-        embedded = time.monotonic()
-        verdicts = self._accepted.judge([slot_id for slot_id, _ in named], vectors)
-        facts = {
-            "queries": len(named),
-            "accepted_before": len(self._accepted) - sum(verdict.accepted for verdict in verdicts),
-            "embedding_seconds": round(embedded - begun, 3),
-            "search_seconds": round(time.monotonic() - embedded, 3),
-        }
-        log.info("near-duplicates", extra=facts)
-        return verdicts
-
-    def _embed(self, texts: list[str]) -> NDArray[np.float32]:
-        return self._embedder.stored(self._store.embeddings, texts)
-
-    def _accept(self, slot: QuerySlot, digest: str) -> None:
-        self._progress.filled("queries", slot.cell)
-        if self._with_responses:
-            self._ready.extend((pair, digest) for pair in self._plan.pairs_of(slot))
+            self._exhaust(slot.id, refused)
 
     # Running out of attempts
 
-    @property
-    def _gave_up(self) -> bool:
-        return len(self.written.exhausted) > GIVE_UP_AFTER
-
-    def _exhaust(self, slot_id: str, reasons: list[str | None]) -> None:
-        self.written.exhausted[slot_id] = Counter(reason or "" for reason in reasons)
-        if self._gave_up:
-            self._something_to_judge.set()
+    def _exhaust(self, slot_id: str, refused: list[Decision]) -> None:
+        self.written.exhausted[slot_id] = Counter(decision.reason or "" for decision in refused)
+        if self.written.gave_up:
+            self._queries.stop()
             self._something_to_ask.set()
-
-    def _shortage(self) -> str:
-        exhausted = self.written.exhausted
-        cells = Counter(slot_id.rpartition("-")[0] for slot_id in exhausted)
-        slot_id, reasons = next(iter(exhausted.items()))
-        why = ", ".join(f"{reason} {count}x" for reason, count in reasons.most_common())
-        return (
-            f"{len(exhausted)} slots stayed empty after {self._llm.max_attempts} attempts each "
-            f"({', '.join(f'{cell}: {count}' for cell, count in cells.most_common(5))}); "
-            f"{slot_id}, for one, was refused as {why}. Raise llm.max_attempts, or change the "
-            "templates or topics, and run the same command again; everything accepted is kept."
-        )

@@ -1,64 +1,41 @@
-"""Cleans generated text and refuses what a voice cannot speak or a listener would not believe.
+"""Refuses what a voice cannot speak or a listener would not believe: the text rules.
 
-`clean` mends what can be mended without guessing. `query_problem` and `response_problem` then name
-the first rule a cleaned text breaks, or None. The words they look for come from the prompts folder.
+A rule is an entry of `QUERY_RULES` or `RESPONSE_RULES`; cheap ones come first, and the language
+last of those that hold for both. The words they look for come from the prompts folder.
+`TextRules` is both registries as a recipe has them.
 """
-
-# ruff: noqa: RUF001 - characters that look alike are what this module tells apart
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
-from schemas.prompts import RuleFile
+from corpus.errors import InvalidInput
+from corpus.plan.blueprint import Blueprint
+from corpus.plan.rules import Rule, Rules, Verdict
+from corpus.servers.chat_requests import ChatAnswer, problem
+from corpus.text.cleaning import clean
+from corpus.text.utterance import Utterance
+from corpus.voices.builtin_synthesis import text_problem
+from schemas.recipe import RuleSetting
+from schemas.slots import PairSlot, QuerySlot
 
-# The reason that the voice's own check of a text gives too.
+KEY = "text.rules"
+QUERY, RESPONSE = "query_", "response_"
+"""What a recipe puts before the name of a rule to set it for one of both."""
 UNSPEAKABLE = "unspeakable"
-# The published Sympatheia code refuses outputs of under 4 words.
-MIN_WORDS = 4
-# One or two sentences are asked for; the third allows for an interjection, which counts as one
-# ("Oh no! ..."). Forty-five words take about 18 s to say.
-MAX_QUERY_SENTENCES = 3
-MAX_QUERY_WORDS = 45
-# Three to five sentences are asked for; one fewer or more is no fault a listener would notice.
-RESPONSE_SENTENCES = range(2, 7)
-# A minute of speech at 150 words a minute: longer is a monologue, not an answer.
-MAX_RESPONSE_WORDS = 150
-# A phrase of this many words does not come twice in so short a text unless the model loops.
-REPEATED_WORDS = 6
-# This share of a text's three-word runs found in another text makes it a copy. An answer that
-# takes up the question's own words stays near 0.2.
-COPIED_SHARE = 0.6
-# Below this probability a text is not English. Short English lines full of foreign dishes and
-# cities stay above 0.09; the shortest sentences of the other languages below reach 0.04.
+"""The reason that the voice's own check of a text gives too."""
+COPIED_SHARE = 0.599
+"""Three fifths of a text's three-word runs found in another text make it a copy. An answer that
+takes up the question's own words stays near 0.2."""
 MIN_ENGLISH = 0.05
-_LANGUAGES = ("en", "de", "es", "fr", "it", "nl", "pt")
+"""Below this probability a text is not English. Short English lines full of foreign dishes and
+cities stay above 0.09; the shortest sentences of the other languages reach 0.04."""
+MIDDLE_SENTENCES = 4
+"""The middle of the three to five sentences that are asked for of a response."""
 
-_THINKING = re.compile(r"^.*</think>", re.DOTALL)
-_EMPHASIS = re.compile(r"(\*\*|__|\*|_)(?=\S)(.+?)(?<=\S)\1")
-_QUOTE_PAIRS = ('""', "''", "``")
-_SPOKEN = str.maketrans(
-    {
-        **dict.fromkeys("‘’‚‛ʼ′´", "'"),
-        **dict.fromkeys("“”„‟″«»", '"'),
-        **dict.fromkeys("‐‑−", "-"),
-        "…": "...",
-        "\u00ad": None,  # soft hyphen
-        "\u200b": None,  # zero-width space
-        "\ufeff": None,  # byte order mark
-    }
-)
-_DASH = re.compile(r"[ \t]*[–—―][ \t]*|(?<=\S)[ \t]+--?[ \t]+|(?<=\S)--(?=\S)")
-_NUMBER_RANGE = re.compile(r"(?<=\d)\s?[–—]\s?(?=\d)")
-
-_WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
-_LETTER_RUN = re.compile(r"[^\W\d_]+")
-_SENTENCE_END = re.compile(
-    r"(?<!\bMr)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\bMrs)[.!?]+[\"')]*(?=\s+[^a-z\s]|\s*$)"
-)
 _FINISHED = re.compile(r"[.!?][\"')]*$")
-_HEADING_OR_CODE = re.compile(r"^#{1,6}\s|```|\*\*|__|\]\(|^\s*>|(?:^|\s)\|")
+_MARKUP = re.compile(r"^#{1,6}\s|```|\*\*|__|\]\(|^\s*>|(?:^|\s)\||(?:^|\s)-{3,}(?:\s|$)")
 _LIST = re.compile(r"(?:^|\s)[-*•‣◦▪●]\s|^\(?\d{1,2}[.)]\s|\s1[.)]\s.*\s2[.)]\s")
 _STAGE_DIRECTION = re.compile(
     r"\*\S[^*]*\*|\[[^\]]*\]|<[^>]*>|(?:^|[.!?]\s+)\([^)]*\)(?=\s|$|[.!?,])"
@@ -66,200 +43,45 @@ _STAGE_DIRECTION = re.compile(
 _NOT_SPOKEN = re.compile(
     r"https?:|www\.|\w@\w|\w\.(?:com|org|net)\b|[^\w\s.,!?'\":;()%$€£°&/-]|_|\w/\w+/|//"
 )
+_MISREAD = re.compile(r"[ÂÃ](?![^\W\d_])|â€")
+"""UTF-8 that was read as Latin-1; no English word ends in these letters."""
+_STANDS_FOR_NONE = ("Co", "Cn", "Cs")
+"""Unicode's categories of characters that mean nothing outside of one font or program."""
 
 
-def clean(text: str) -> str:
-    """The text as it will be spoken.
-
-    Takes away closed thinking, markdown emphasis, quotes around the whole, emoji and superfluous
-    space, and writes typographic quotes and dashes in the plain characters every voice reads.
-    """
-    text = unicodedata.normalize("NFC", _THINKING.sub("", text)).translate(_SPOKEN)
-    if not text.isascii():
-        text = "".join(char for char in text if not _is_emoji(char))
-    text = text.strip()
-    text = _EMPHASIS.sub(_unless_stage_direction, text)
-    text = _NUMBER_RANGE.sub(" to ", text)
-    text = re.sub(r"[ \t]*[–—―]+$", "...", text)
-    text = _DASH.sub(", ", text)
-    text = " ".join(text.split())
-    while len(text) > 1 and text[0] + text[-1] in _QUOTE_PAIRS and text[0] not in text[1:-1]:
-        text = text[1:-1].strip()
-    return text
+def _finds(pattern: re.Pattern[str]) -> Callable[[Utterance], bool]:
+    return lambda said: bool(pattern.search(said.text))
 
 
-def query_problem(
-    text: str, *, rules: RuleFile, neutral: bool, shown: Sequence[str] = ()
-) -> str | None:
-    """The first rule a cleaned query breaks, or None.
-
-    Args:
-        text: what `clean` returned.
-        rules: the word lists of the prompts folder.
-        neutral: whether it must be matter-of-fact: no emotional word, no exclamation mark.
-        shown: queries that the prompt showed as examples, which are not to be handed back.
-    """
-    words = _words(text)
-    problem = _text_problem(text, words, rules)
-    if problem:
-        return problem
-    if len(words) > MAX_QUERY_WORDS:
-        return "too_long"
-    if _sentence_count(text) > MAX_QUERY_SENTENCES:
-        return "sentence_count"
-    if _has_any(text, rules.assistant_lines):
-        return "wrong_party"
-    if neutral and "!" in text:
-        return "exclamation"
-    if neutral and _has_any(text, rules.emotion_words):
-        return "emotion_word"
-    if any(_copies(words, _words(example)) for example in shown):
-        return "copies_example"
-    return None
-
-
-def response_problem(
-    text: str,
-    *,
-    rules: RuleFile,
-    query: str,
-    required_words: Sequence[str] = (),
-    opening_words: Sequence[str] = (),
-    shown: Sequence[str] = (),
-) -> str | None:
-    """The first rule a cleaned response breaks, or None.
-
-    Args:
-        text: what `clean` returned.
-        rules: the word lists of the prompts folder.
-        query: the query it answers, which it is not to repeat.
-        required_words: the anchor's words of which one must occur, if there are any.
-        opening_words: words its first sentence must not have. In the neutral subset these are the
-            anchor's labels, because there a response does not open by naming the emotion.
-        shown: responses that the prompt showed as examples, which are not to be handed back.
-    """
-    words = _words(text)
-    problem = _text_problem(text, words, rules)
-    if problem:
-        return problem
-    if len(words) > MAX_RESPONSE_WORDS:
-        return "too_long"
-    if _sentence_count(text) not in RESPONSE_SENTENCES:
-        return "sentence_count"
-    if _has_any(text, rules.user_lines):
-        return "wrong_party"
-    if _copies(_words(query), words):
-        return "copies_query"
-    if any(_copies(words, _words(example)) for example in shown):
-        return "copies_example"
-    if opening_words and _has_any(next(_sentences(text)), tuple(opening_words)):
-        return "named_emotion"
-    if required_words and not _has_any(text, tuple(required_words)):
-        return "missing_required_word"
-    return None
-
-
-def _text_problem(text: str, words: list[str], rules: RuleFile) -> str | None:
-    """The rules that hold for everything spoken, cheap ones first and language last."""
-    if not text:
-        return "empty"
-    if "<think" in text:
-        return "unclosed_thinking"
-    problem = _form_problem(text)
-    if problem:
-        return problem
-    if len(words) < MIN_WORDS:
-        return "too_short"
-    if _opens_with(rules.meta_openings).match(text):
-        return "meta_opening"
-    if _label(rules.role_labels).search(text):
-        return "role_label"
-    if not _FINISHED.search(text):
-        return "unfinished"
-    if _repeats(text, words):
-        return "repetition"
-    return "non_english" if _english_probability(text) < MIN_ENGLISH else None
-
-
-def _form_problem(text: str) -> str | None:
-    """Marks, letters and characters that are made for the eye and not for a voice."""
-    if _STAGE_DIRECTION.search(text):
-        return "stage_direction"
-    if _HEADING_OR_CODE.search(text):
-        return "markdown"
-    if _LIST.search(text):
-        return "list"
-    if not text.isascii() and not all(_is_latin(run) for run in _LETTER_RUN.findall(text)):
-        return "non_english"
-    return UNSPEAKABLE if _NOT_SPOKEN.search(text) else None
-
-
-def _is_emoji(char: str) -> bool:
-    """Pictures and what joins or tints them; the degree sign is of the same class but is read."""
-    if char == "°":
+def _is_broken(said: Utterance) -> bool:
+    if said.text.isascii():
         return False
-    joins = char in "\u200d\u20e3\ufe0e\ufe0f" or "\U0001f3fb" <= char <= "\U0001f3ff"
-    return joins or unicodedata.category(char) == "So"
-
-
-def _unless_stage_direction(match: re.Match[str]) -> str:
-    """Emphasis without its marks; starred words that stand alone as a sentence are left."""
-    start, end = match.span()
-    before, after = match.string[:start].rstrip(), match.string[end:].lstrip()
-    alone = (not before or before[-1] in ".!?") and (not after or after[0].isupper())
-    if alone and (before or after) and match[1] in "*_" and not _FINISHED.search(match[2]):
-        return f"*{match[2]}*"
-    return match[2]
-
-
-def _is_latin(letters: str) -> bool:
-    return letters.isascii() or all(
-        "LATIN" in unicodedata.name(char, "") for char in letters if not char.isascii()
+    return bool(_MISREAD.search(said.text)) or any(
+        char in "\ufffc\ufffd" or unicodedata.category(char) in _STANDS_FOR_NONE
+        for char in said.text
     )
 
 
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.lower())
-
-
-def _sentences(text: str) -> Iterator[str]:
-    """The sentences, in order; what follows the last end mark counts as one."""
-    start = 0
-    for match in _SENTENCE_END.finditer(text):
-        yield text[start : match.end()]
-        start = match.end()
-    if text[start:].strip():
-        yield text[start:]
-
-
-def _sentence_count(text: str) -> int:
-    return sum(1 for _ in _sentences(text))
-
-
-def _repeats(text: str, words: list[str]) -> bool:
-    """Whether the text loops: a sentence or a long run of words twice, or a word four times."""
-    sentences = [" ".join(_words(sentence)) for sentence in _sentences(text)]
-    if len(set(sentences)) < len(sentences):
+def _is_not_spoken(said: Utterance) -> bool:
+    if _NOT_SPOKEN.search(said.text):
         return True
-    runs = _runs(words, REPEATED_WORDS)
-    if len(set(runs)) < len(runs):
-        return True
-    return any(len(set(run)) == 1 for run in _runs(words, 4))
+    return any(char.isnumeric() and not char.isascii() for char in said.text)
 
 
-def _copies(part: list[str], whole: list[str]) -> bool:
-    """Whether most of one text's word runs are found in another."""
-    runs = _runs(part, 3)
-    found = set(_runs(whole, 3))
-    return bool(runs) and sum(run in found for run in runs) >= COPIED_SHARE * len(runs)
+def _copies_an_example(said: Utterance) -> float:
+    return max(map(said.copied_from, said.shown), default=0.0)
 
 
-def _runs(words: list[str], length: int) -> list[tuple[str, ...]]:
-    return list(zip(*(words[start:] for start in range(length)), strict=False))
+def _names_the_emotion(said: Utterance) -> bool:
+    return any(_has_any(sentence, said.opening_words) for sentence in said.sentences[:1])
+
+
+def _lacks_a_required_word(said: Utterance) -> bool:
+    return bool(said.required_words) and not _has_any(said.text, said.required_words)
 
 
 def _has_any(text: str, words: tuple[str, ...]) -> bool:
-    return bool(_any_of(words).search(text))
+    return bool(words) and bool(_any_of(words).search(text))
 
 
 @lru_cache(maxsize=64)
@@ -284,22 +106,258 @@ def _alternatives(phrases: tuple[str, ...]) -> str:
     return "|".join(re.escape(phrase) for phrase in phrases)
 
 
-def load() -> None:
-    """Loads what tells languages apart, which takes a second, before the first text needs it."""
-    _rank()
+_OF_BOTH: Sequence[Rule[Utterance]] = (
+    Rule("empty", lambda said: not said.text, "Nothing is left to be said."),
+    Rule(
+        "unclosed_thinking",
+        lambda said: "<think" in said.text,
+        "The model's thinking did not end, so no answer can be told from it.",
+    ),
+    Rule(
+        "stage_direction",
+        _finds(_STAGE_DIRECTION),
+        "Words in stars or brackets, or a sentence in parentheses: to be acted or filled in.",
+    ),
+    Rule("markdown", _finds(_MARKUP), "Headings, code, links, tables and other markup."),
+    Rule("list", _finds(_LIST), "Bullets or numbered points."),
+    Rule(
+        "broken_characters",
+        _is_broken,
+        "A replacement character, one that stands for nothing, or letters that come of a wrong "
+        "encoding: part of the text is lost.",
+    ),
+    Rule(
+        "non_english",
+        lambda said: float(said.in_latin_letters),
+        "Letters of another script.",
+        limit=MIN_ENGLISH,
+        least=True,
+        unit="probability",
+    ),
+    Rule(
+        UNSPEAKABLE,
+        _is_not_spoken,
+        "Signs, addresses and numbers that are made for the eye. What the builtin voice would "
+        "leave out is refused by the same name, whatever is set here.",
+    ),
+    Rule(
+        "too_short",
+        lambda said: len(said.words),
+        "The published Sympatheia code refuses outputs of under 4 words.",
+        limit=4,
+        least=True,
+        unit="words",
+    ),
+    Rule(
+        "meta_opening",
+        lambda said: bool(_opens_with(said.lists.meta_openings).match(said.text)),
+        "It opens by talking about the answer instead of giving it (`meta_openings`).",
+    ),
+    Rule(
+        "role_label",
+        lambda said: bool(_label(said.lists.role_labels).search(said.text)),
+        "A turn begins with the label of a speaker, as in a script (`role_labels`).",
+    ),
+    Rule(
+        "unfinished",
+        lambda said: not _FINISHED.search(said.text),
+        "It does not end with the end of a sentence.",
+    ),
+    Rule(
+        "repetition",
+        lambda said: said.repeated_words,
+        "The longest phrase that comes twice; a longer one does not in so short a text unless the "
+        "model loops. A sentence said twice, or a word four times in a row, is beyond any limit.",
+        limit=5,
+        unit="words",
+    ),
+    Rule(
+        "non_english",
+        lambda said: said.english,
+        "Another language in Latin letters. Short English lines full of foreign dishes and cities "
+        "stay above 0.09; the shortest sentences of other languages reach 0.04.",
+        limit=MIN_ENGLISH,
+        least=True,
+        unit="probability",
+    ),
+)
+
+QUERY_RULES: Sequence[Rule[Utterance]] = (
+    *_OF_BOTH,
+    Rule(
+        "too_long",
+        lambda said: len(said.words),
+        "Forty-five words take about 18 s to say.",
+        limit=45,
+        unit="words",
+    ),
+    Rule(
+        "sentence_count",
+        lambda said: len(said.sentences),
+        "One or two sentences are asked for; the third allows for an interjection.",
+        limit=3,
+        unit="sentences",
+    ),
+    Rule(
+        "wrong_party",
+        lambda said: _has_any(said.text, said.lists.assistant_lines),
+        "It has what only the one who helps would say (`assistant_lines`).",
+    ),
+    Rule(
+        "exclamation",
+        lambda said: said.neutral and "!" in said.text,
+        "A neutral query has no exclamation mark.",
+    ),
+    Rule(
+        "emotion_word",
+        lambda said: said.neutral and _has_any(said.text, said.lists.emotion_words),
+        "A neutral query has no word that names or shows a feeling (`emotion_words`).",
+    ),
+    Rule(
+        "copies_example",
+        _copies_an_example,
+        "The share of its three-word runs that an example of the anchor has.",
+        limit=COPIED_SHARE,
+        unit="share",
+    ),
+)
+"""What a query is refused for."""
+
+RESPONSE_RULES: Sequence[Rule[Utterance]] = (
+    *_OF_BOTH,
+    Rule(
+        "too_long",
+        lambda said: len(said.words),
+        "A minute of speech at 150 words a minute: longer is a monologue, not an answer.",
+        limit=150,
+        unit="words",
+    ),
+    Rule(
+        "sentence_count",
+        lambda said: abs(len(said.sentences) - MIDDLE_SENTENCES),
+        "How far it is from four sentences, the middle of the three to five that are asked for; "
+        "one fewer or more than these is no fault a listener would notice.",
+        limit=2,
+        unit="sentences off four",
+    ),
+    Rule(
+        "wrong_party",
+        lambda said: _has_any(said.text, said.lists.user_lines),
+        "It has what only the one who asks would say (`user_lines`).",
+    ),
+    Rule(
+        "copies_query",
+        lambda said: said.copied_by(said.query),
+        "The share of the query's three-word runs that it has. An answer that takes up the "
+        "question's own words stays near 0.2.",
+        limit=COPIED_SHARE,
+        unit="share",
+    ),
+    Rule(
+        "copies_example",
+        _copies_an_example,
+        "The share of its three-word runs that an example of the anchor has.",
+        limit=COPIED_SHARE,
+        unit="share",
+    ),
+    Rule(
+        "named_emotion",
+        _names_the_emotion,
+        "In the neutral subset a response does not open by naming the emotion.",
+    ),
+    Rule(
+        "missing_required_word",
+        _lacks_a_required_word,
+        "None of the words occurs by which a listener recognises the anchor (`required_words`).",
+    ),
+)
+"""What a response is refused for."""
 
 
-@lru_cache(maxsize=1)
-def _rank() -> Callable[[str], list[tuple[str, float]]]:
-    """What gives each language's probability."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+class TextRules:
+    """The text rules as a recipe has them, over what each slot brings.
 
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    identifier.set_languages(list(_LANGUAGES))
-    rank: Callable[[str], list[tuple[str, float]]] = identifier.rank
-    return rank
+    Args:
+        blueprint: its recipe says in `text.rules` what is changed of them. A name that queries and
+            responses share changes both, with `query_` or `response_` before it one of them.
+
+    Raises:
+        InvalidInput: there is no such rule, or it has no limit to be set.
+    """
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        self._prompts, self._anchors = blueprint.prompts, blueprint.plan.anchors
+        settings = blueprint.recipe.text.rules
+        _require_known(settings)
+        self._queries = Rules(QUERY_RULES, _settings(settings, QUERY, QUERY_RULES), KEY)
+        self._responses = Rules(RESPONSE_RULES, _settings(settings, RESPONSE, RESPONSE_RULES), KEY)
+
+    def query(self, slot: QuerySlot, text: str) -> Verdict:
+        """The verdict on a cleaned query."""
+        neutral = self._prompts.anchor_file.neutral_query
+        asked_by = self._anchors[slot.anchor] if slot.anchor else neutral
+        said = Utterance(
+            text,
+            self._prompts.rules,
+            neutral=slot.anchor is None,
+            shown=tuple(example.query for example in asked_by.examples),
+        )
+        return _spoken(text, self._queries.judge(said))
+
+    def response(self, slot: PairSlot, query: str, text: str) -> Verdict:
+        """The verdict on a cleaned response to a query."""
+        anchor = self._anchors[slot.anchor]
+        # Only the anchor's own labels: a verdict must not change because another was added.
+        labels = (anchor.name, *self._prompts.aliases_of(anchor))
+        said = Utterance(
+            text,
+            self._prompts.rules,
+            query=query,
+            shown=tuple(example.response for example in anchor.examples),
+            required_words=anchor.required_words,
+            opening_words=() if slot.query.anchor else labels,
+        )
+        return _spoken(text, self._responses.judge(said))
 
 
-def _english_probability(text: str) -> float:
-    """How likely the text is English rather than another language written in Latin letters."""
-    return float(dict(_rank()(text))["en"])
+def judged(answer: ChatAnswer, judge: Callable[[str], Verdict]) -> tuple[str, Verdict]:
+    """The text of an answer as a voice would read it, and the verdict on it.
+
+    Args:
+        answer: what came back; one that cannot be used whatever it says is not judged.
+        judge: gives the verdict on a cleaned text.
+    """
+    text, unusable = clean(answer.text), problem(answer)
+    return text, Verdict(unusable) if unusable else judge(text)
+
+
+def _spoken(text: str, verdict: Verdict) -> Verdict:
+    """The verdict on a text that a voice has to be able to speak, whatever else is let through."""
+    if verdict.reason is None and text_problem(text):
+        return Verdict(UNSPEAKABLE, verdict.reported)
+    return verdict
+
+
+def _require_known(settings: Mapping[str, RuleSetting]) -> None:
+    known = {
+        name
+        for prefix, registry in ((QUERY, QUERY_RULES), (RESPONSE, RESPONSE_RULES))
+        for rule in registry
+        for name in (rule.name, prefix + rule.name)
+    }
+    for name in settings:
+        if name not in known:
+            names = dict.fromkeys(rule.name for rule in (*QUERY_RULES, *RESPONSE_RULES))
+            raise InvalidInput(
+                f"{KEY}.{name}: there is no such rule; {', '.join(names)} are. With {QUERY} or "
+                f"{RESPONSE} before it a rule is set for queries or responses alone."
+            )
+
+
+def _settings(
+    settings: Mapping[str, RuleSetting], prefix: str, registry: Sequence[Rule[Utterance]]
+) -> dict[str, RuleSetting]:
+    """What the recipe says of the rules of one registry, by their own names."""
+    names = [rule.name for rule in registry]
+    of_both = {name: settings[name] for name in names if name in settings}
+    return of_both | {name: settings[prefix + name] for name in names if prefix + name in settings}

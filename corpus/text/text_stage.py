@@ -5,20 +5,21 @@ from collections.abc import Iterator
 
 from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.plan.blueprint import Blueprint
+from corpus.plan.rules import REPORT
 from corpus.plan.slot_layout import Plan
 from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows, replace_rejects, write_table
 from corpus.run.up_to_date import Stamp, code_digest
 from corpus.servers.endpoint_pool import Open
 from corpus.store.digest_store import Store
+from corpus.text.queries import STAGE as QUERY_STAGE
 from corpus.text.queries import Decision, Decisions, accepted_text
+from corpus.text.responses import STAGE as RESPONSE_STAGE
 from corpus.text.similar_responses import compare_responses
 from corpus.text.slot_filling import Writing, Written
 from schemas.recipe import SERVING
 from schemas.slots import QuerySlot
 from schemas.tables import QUERIES, RESPONSES
-
-QUERY_STAGE, RESPONSE_STAGE = "queries", "responses"
 
 
 async def write_texts(
@@ -27,7 +28,8 @@ async def write_texts(
     """Writes every query, and every response if asked to, and puts them on file in slot order.
 
     Nothing is done, nor judged again, where every table is as it was when all was written from the
-    same recipe and prompts by the same code.
+    same recipe and prompts by the same code; unless there are rules to report of, for what breaks
+    them is on file nowhere.
 
     Raises:
         SympatheiaError: slots ran out of attempts, or the servers failed for too long. The rejects
@@ -37,7 +39,8 @@ async def write_texts(
     stages = (QUERY_STAGE, RESPONSE_STAGE) if with_responses else (QUERY_STAGE,)
     stamp = Stamp(folder.root / "tables" / "texts.json", folder.root)
     made_from = _inputs(run.blueprint)
-    if folder.rejects.is_file() and stamp.holds(made_from):
+    reports = REPORT in run.blueprint.recipe.text.rules.values()
+    if folder.rejects.is_file() and stamp.holds(made_from) and not reports:
         _count(run, stages)
         return
     stamp.drop()
@@ -140,6 +143,10 @@ def _reject_rows(plan: Plan, decisions: Decisions, store: Store, written: Writte
 
     for slot in plan.queries():
         yield from queries(slot)
-    refused = written.refused_responses
     for pair in plan.pairs():
-        yield from (row(RESPONSE_STAGE, decision) for decision in refused.get(pair.id, ()))
+        if pair.id in written.standing.kept:
+            yield from written.standing.rows(pair.id)
+            continue
+        refused = written.refused_responses.get(pair.id, ())
+        in_order = sorted(refused, key=lambda decision: decision.attempt)
+        yield from (row(RESPONSE_STAGE, decision) for decision in in_order)

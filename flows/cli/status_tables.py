@@ -74,16 +74,21 @@ def print_status(found: dict[str, Any]) -> None:
         console.print(cells)
         if len(short) > LARGEST_LIST:
             console.print(f"... and {len(short) - LARGEST_LIST} more; --json has them all.")
-    refusals = _table("refused", "reason", "times")
-    for name, stage in found["stages"].items():
-        for reason, times in stage["rejections"].items():
-            refusals.add_row(name, reason, f"{times:,}")
-    if refusals.row_count:
-        console.print(refusals)
+    _print_counts(console, "refused", found["stages"], "rejections")
+    _print_counts(console, "kept, but reported", found["stages"], "reported")
     if found["near_twins"]:
         console.print(_twins_sentence(found["near_twins"]), highlight=False)
     if found["corpus"]:
         console.print(f"The dataset is {found['corpus']}.", highlight=False)
+
+
+def _print_counts(console: Console, title: str, stages: dict[str, Any], counted: str) -> None:
+    table = _table(title, "reason", "times")
+    for name, stage in stages.items():
+        for reason, times in stage.get(counted, {}).items():
+            table.add_row(name, reason, f"{times:,}")
+    if table.row_count:
+        console.print(table)
 
 
 def _twins_sentence(twins: dict[str, Any]) -> str:

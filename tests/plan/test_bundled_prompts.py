@@ -3,7 +3,10 @@
 import pytest
 
 from corpus.plan.prompt_files import BUNDLED, load_prompts, template_sets
-from corpus.text.text_rules import clean, query_problem, response_problem
+from corpus.plan.rules import Rules
+from corpus.text.cleaning import clean
+from corpus.text.text_rules import KEY, QUERY_RULES, RESPONSE_RULES
+from corpus.text.utterance import Utterance
 
 # As published with Sympatheia: valence, arousal, query style, response style.
 PUBLISHED = {
@@ -25,6 +28,14 @@ FULL = load_prompts(BUNDLED, "full")
 SETS = template_sets(BUNDLED)
 ANCHORS = pytest.mark.parametrize("anchor", FULL.anchors, ids=lambda anchor: anchor.name)
 EACH_SET = pytest.mark.parametrize("prompts", [load_prompts(BUNDLED, name) for name in SETS])
+
+
+def query_problem(text, **more):
+    return Rules(QUERY_RULES, {}, KEY).judge(Utterance(text, FULL.rules, **more)).reason
+
+
+def response_problem(text, **more):
+    return Rules(RESPONSE_RULES, {}, KEY).judge(Utterance(text, FULL.rules, **more)).reason
 
 
 def text_of(messages):
@@ -75,7 +86,7 @@ def test_a_neutral_query_may_not_name_any_anchor_that_is_a_feeling():
 @pytest.mark.parametrize("topic", FULL.topics)
 def test_a_topic_can_be_asked_about_without_emotion(topic):
     text = f"What should I know about {topic} this week?"
-    assert query_problem(text, rules=FULL.rules, neutral=True) is None
+    assert query_problem(text, neutral=True) is None
 
 
 @ANCHORS
@@ -86,10 +97,9 @@ def test_the_examples_of_an_anchor_obey_the_rules(anchor):
         assert clean(example.response) == example.response
         assert example.topic not in FULL.topics
         plain = anchor.name == "neutral"
-        assert query_problem(example.query, rules=FULL.rules, neutral=plain) is None
+        assert query_problem(example.query, neutral=plain) is None
         reason = response_problem(
             example.response,
-            rules=FULL.rules,
             query=example.query,
             required_words=anchor.required_words,
             opening_words=labels,
@@ -99,8 +109,8 @@ def test_the_examples_of_an_anchor_obey_the_rules(anchor):
 
 def test_the_examples_of_the_neutral_query_obey_the_rules():
     for example in FULL.anchor_file.neutral_query.examples:
-        assert query_problem(example.query, rules=FULL.rules, neutral=True) is None
-        assert response_problem(example.response, rules=FULL.rules, query=example.query) is None
+        assert query_problem(example.query, neutral=True) is None
+        assert response_problem(example.response, query=example.query) is None
 
 
 @EACH_SET

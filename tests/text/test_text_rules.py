@@ -1,15 +1,17 @@
 """What is mended, what is refused and by which name, and that ordinary English passes."""
 
-# ruff: noqa: RUF001 - characters that look alike are what the rules tell apart
-
 import time
 
 import pytest
 
 from corpus.plan.prompt_files import BUNDLED, load_prompts
-from corpus.text.text_rules import clean, query_problem, response_problem
+from corpus.plan.rules import Rules
+from corpus.text.cleaning import clean
+from corpus.text.text_rules import KEY, QUERY_RULES, RESPONSE_RULES
+from corpus.text.utterance import Utterance
 
-RULES = load_prompts(BUNDLED, "full").rules
+LISTS = load_prompts(BUNDLED, "full").rules
+QUERIES, RESPONSES = Rules(QUERY_RULES, {}, KEY), Rules(RESPONSE_RULES, {}, KEY)
 QUERY = "My train was cancelled again, so how do I get to work on time tomorrow?"
 RESPONSE = (
     "Missing the start of the day like that wears anyone down. "
@@ -18,37 +20,12 @@ RESPONSE = (
 )
 
 
-def of_query(text, neutral=False, **more):
-    return query_problem(clean(text), rules=RULES, neutral=neutral, **more)
+def of_query(text, **more):
+    return QUERIES.judge(Utterance(clean(text), LISTS, **more)).reason
 
 
 def of_response(text, **more):
-    return response_problem(clean(text), rules=RULES, **{"query": QUERY, **more})
-
-
-@pytest.mark.parametrize(
-    ("raw", "spoken"),
-    [
-        ("  What time is it?\n", "What time is it?"),
-        ("<think>\nThey seem low.\n</think>\n\nIt is noon.", "It is noon."),
-        ("They seem low.</think>It is noon.", "It is noon."),
-        ('"What time is it?"', "What time is it?"),
-        ("“What time is it?”", "What time is it?"),
-        ('"No," she said, "not now."', '"No," she said, "not now."'),
-        ("I **really** need a _long_ *quiet* break.", "I really need a long quiet break."),
-        ("It’s late — too late – for tea…", "It's late, too late, for tea..."),
-        ("Soak it for 5–10 minutes.", "Soak it for 5 to 10 minutes."),
-        ("A well-known half-day trip.", "A well-known half-day trip."),
-        ("But I thought—", "But I thought..."),
-        ("We won! 🎉👍🏽 What now? ❤️", "We won! What now?"),
-        ("It is 20 °C outside.", "It is 20 °C outside."),
-        ("One\u00a0line,\n\nthen  another.", "One line, then another."),
-        ("", ""),
-        ('"', '"'),
-    ],
-)
-def test_clean_gives_what_is_spoken(raw, spoken):
-    assert clean(raw) == spoken
+    return RESPONSES.judge(Utterance(clean(text), LISTS, **{"query": QUERY, **more})).reason
 
 
 @pytest.mark.parametrize(
@@ -131,7 +108,7 @@ def test_a_neutral_query_has_no_exclamation_and_no_emotional_word():
 
 
 def test_an_example_of_the_prompt_is_not_a_query():
-    shown = ["How do I stop a door hinge from squeaking?"]
+    shown = ("How do I stop a door hinge from squeaking?",)
     assert of_query("How do I stop a door hinge from squeaking?", shown=shown) == "copies_example"
     assert of_query("So how do I stop a door hinge from squeaking?", shown=shown)
     assert of_query("How do I paint a door without a brush?", shown=shown) is None
@@ -153,7 +130,7 @@ def test_a_response_neither_repeats_the_query_nor_itself():
     assert of_response(f"{RESPONSE} {RESPONSE}") == "repetition"
     looped = "You can go to the store now. So you can go to the store and buy it."
     assert of_response(looped) == "repetition"
-    assert of_response(RESPONSE, shown=[RESPONSE]) == "copies_example"
+    assert of_response(RESPONSE, shown=(RESPONSE,)) == "copies_example"
 
 
 def test_one_of_the_required_words_must_occur_as_a_word():

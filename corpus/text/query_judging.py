@@ -1,0 +1,229 @@
+"""Judges queries in their one order, as `corpus.text.queries` has it: by attempt, then by slot.
+
+Whoever asks hands in each answer as it arrives; a query is decided as soon as every answer before
+it has been. What follows from a decision is for the one who asks to do.
+"""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corpus.embedding.embedding_process import EmbeddingProcess
+from corpus.plan.rules import Verdict
+from corpus.run.open_run import OpenRun
+from corpus.servers.chat_requests import ChatAnswer
+from corpus.text.near_duplicate_queries import Accepted
+from corpus.text.near_duplicate_queries import Verdict as Likeness
+from corpus.text.queries import (
+    NEAR_DUPLICATE,
+    Decision,
+    Decisions,
+    accepted_text,
+    query_request,
+    stored_answer,
+)
+from corpus.text.text_rules import TextRules, judged
+from schemas.slots import QuerySlot
+
+JUDGE_AT_ONCE = 256
+"""Queries embedded and judged in one go: enough for full batches, few enough that responses of
+the first need not wait long."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One attempt at a query: its cleaned text, the digest of its request, what the rules say."""
+
+    text: str
+    digest: str
+    verdict: Verdict
+
+
+class QueryJudging:
+    """The decisions about one plan's queries, from those on file to the last.
+
+    Args:
+        run: what is to be written, and where what was written lies.
+        rules: judge each text by itself.
+        decisions: what was decided until now.
+        embedder: embeds queries, to be compared.
+        follow: is told of every decision of now: the slot's place, the decision, and the verdict
+            of the rules on its text.
+    """
+
+    def __init__(
+        self,
+        run: OpenRun,
+        rules: TextRules,
+        decisions: Decisions,
+        embedder: EmbeddingProcess,
+        follow: Callable[[int, Decision, Verdict], None],
+    ) -> None:
+        self._blueprint, self._store = run.blueprint, run.store
+        self._max_attempts = run.blueprint.recipe.llm.max_attempts
+        self._rules = rules
+        self._decisions = decisions
+        self._embedder = embedder
+        self._follow = follow
+        self.slots = list(run.blueprint.plan.queries())
+        threshold = run.blueprint.recipe.dedup.threshold
+        self._accepted = Accepted(threshold, room=len(self.slots))
+        # What is to be judged: per attempt, the slots still open at it, in slot order.
+        self._rounds: defaultdict[int, deque[int]] = defaultdict(deque)
+        self._arrived: dict[tuple[int, int], Candidate] = {}
+        self._something_to_judge = asyncio.Event()
+        self._stopped = False
+
+    # What was decided before
+
+    async def resume(self) -> dict[str, Verdict]:
+        """Lets go of what no longer holds, and keeps the place of what does.
+
+        A decision no longer holds when its request is no longer in the plan, or when the rules of
+        today would have it otherwise: then its slot is open again from its first attempt on. Of
+        what was refused only slots that are still empty are looked at, because what is accepted
+        stays.
+
+        Returns:
+            What the rules say of every query that stands, by slot.
+        """
+
+        def digest_of(slot: QuerySlot, attempt: int) -> str:
+            return query_request(self._blueprint, slot, attempt).digest()
+
+        self._decisions.settle(self.slots, digest_of)
+        decided = [slot for slot in self.slots if self._decisions.of(slot.id)]
+        standing: dict[str, Verdict] = {}
+        changed: list[str] = []
+        for start in range(0, len(decided), JUDGE_AT_ONCE):
+            part = decided[start : start + JUDGE_AT_ONCE]
+            for slot, verdict in await asyncio.to_thread(self._judge_anew, part):
+                if verdict is None:
+                    changed.append(slot.id)
+                elif self._decisions.of(slot.id)[-1].reason is None:
+                    standing[slot.id] = verdict
+        if changed:
+            log.info("judged otherwise by the rules of now", extra={"queries": len(changed)})
+        self._decisions.let_go(changed)
+        for index, slot in enumerate(self.slots):
+            history = self._decisions.of(slot.id)
+            if slot.id not in standing and len(history) < self._max_attempts:
+                self._rounds[len(history)].append(index)
+        if any(self._rounds.values()):
+            await self._place(list(standing))
+        return standing
+
+    def _judge_anew(self, slots: list[QuerySlot]) -> list[tuple[QuerySlot, Verdict | None]]:
+        """What the rules say of each slot's last attempt; None where the rules of now disagree."""
+        found: list[tuple[QuerySlot, Verdict | None]] = []
+        for slot in slots:
+            history = self._decisions.of(slot.id)
+            in_question = history[-1:] if history[-1].reason is None else history
+            answers = [stored_answer(self._store, decision.digest) for decision in in_question]
+            verdicts = [self.judge(slot, answer)[1] for answer in answers]
+            by_rules = [None if d.reason == NEAR_DUPLICATE else d.reason for d in in_question]
+            holds = [verdict.reason for verdict in verdicts] == by_rules
+            found.append((slot, verdicts[-1] if holds else None))
+        return found
+
+    async def _place(self, standing: list[str]) -> None:
+        """Puts what stands before everything that is still to be compared."""
+        for start in range(0, len(standing), JUDGE_AT_ONCE):
+            part = standing[start : start + JUDGE_AT_ONCE]
+            digests = [self._decisions.of(slot_id)[-1].digest for slot_id in part]
+            texts = [accepted_text(self._store, digest) for digest in digests]
+            self._accepted.add(part, await asyncio.to_thread(self._embed, texts))
+
+    # What is decided now
+
+    def open(self) -> list[tuple[int, int]]:
+        """Attempt and place of every slot that is not full, as they are to be judged."""
+        return [(n, index) for n, order in sorted(self._rounds.items()) for index in order]
+
+    def judge(self, slot: QuerySlot, answer: ChatAnswer) -> tuple[str, Verdict]:
+        """The query in an answer as a voice would read it, and what the rules say of it."""
+        return judged(answer, lambda text: self._rules.query(slot, text))
+
+    def arrive(self, attempt: int, index: int, candidate: Candidate) -> None:
+        """Takes in one attempt, to be decided when all before it are."""
+        self._arrived[attempt, index] = candidate
+        if self._rounds[attempt] and self._rounds[attempt][0] == index:
+            self._something_to_judge.set()
+
+    def stop(self) -> None:
+        """Has `run` return before everything is decided."""
+        self._stopped = True
+        self._something_to_judge.set()
+
+    async def run(self) -> None:
+        """Decides the queries in their order, each as soon as all before it are decided."""
+        if any(self._rounds.values()):  # a model that cannot be had is known at once
+            await asyncio.to_thread(self._embedder.load)
+        for attempt in range(self._max_attempts):
+            while self._rounds[attempt] and not self._stopped:
+                block = self._next_block(attempt)
+                if block:
+                    await self._decide(attempt, block)
+                else:
+                    self._something_to_judge.clear()
+                    await self._something_to_judge.wait()
+
+    def _next_block(self, attempt: int) -> list[int]:
+        """The slots at the head of a round whose answers are there."""
+        order = self._rounds[attempt]
+        block: list[int] = []
+        while order and len(block) < JUDGE_AT_ONCE and (attempt, order[0]) in self._arrived:
+            block.append(order.popleft())
+        return block
+
+    async def _decide(self, attempt: int, block: list[int]) -> None:
+        candidates = [self._arrived.pop((attempt, index)) for index in block]
+        usable = [
+            (self.slots[index].id, candidate.text)
+            for index, candidate in zip(block, candidates, strict=True)
+            if candidate.verdict.reason is None
+        ]
+        likenesses = {found.id: found for found in await asyncio.to_thread(self._compare, usable)}
+        decisions = []
+        for index, candidate in zip(block, candidates, strict=True):
+            slot_id, digest = self.slots[index].id, candidate.digest
+            found = likenesses.get(slot_id)
+            if found is None:
+                decisions.append(Decision(slot_id, attempt, digest, candidate.verdict.reason))
+                continue
+            reason = None if found.accepted else NEAR_DUPLICATE
+            near = (found.nearest_id, found.similarity)
+            decisions.append(Decision(slot_id, attempt, digest, reason, *near))
+        self._decisions.add(decisions)
+        for index, decision, candidate in zip(block, decisions, candidates, strict=True):
+            following = attempt + 1
+            if decision.reason and following < self._max_attempts:
+                self._rounds[following].append(index)
+            self._follow(index, decision, candidate.verdict)
+
+    def _compare(self, named: list[tuple[str, str]]) -> list[Likeness]:
+        if not named:
+            return []
+        begun = time.monotonic()
+        vectors = self._embed([text for _, text in named])
+        embedded = time.monotonic()
+        found = self._accepted.judge([slot_id for slot_id, _ in named], vectors)
+        facts = {
+            "queries": len(named),
+            "accepted_before": len(self._accepted) - sum(verdict.accepted for verdict in found),
+            "embedding_seconds": round(embedded - begun, 3),
+            "search_seconds": round(time.monotonic() - embedded, 3),
+        }
+        log.info("near-duplicates", extra=facts)
+        return found
+
+    def _embed(self, texts: list[str]) -> NDArray[np.float32]:
+        return self._embedder.stored(self._store.embeddings, texts)
