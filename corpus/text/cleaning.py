@@ -40,7 +40,7 @@ _INVISIBLE = re.compile("[\u034f\u20e3\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 """What joins or tints the characters around it, beside those that Unicode calls formats (Cf)."""
 _SPACE = "[\u00a0\u2000-\u200a\u202f\u205f]"
 _GROUPED_DIGITS = re.compile(rf"(?<![\d.,])\d{{1,3}}(?:{_SPACE}\d{{3}})+(?!\d)")
-_SPACED_MARK = re.compile(rf"{_SPACE}+(?=[!?;:.,)»])|(?<=[(«]){_SPACE}+")
+_SPACED_MARK = re.compile(rf"{_SPACE}+(?=[!?;:.,)])|(?<=\(){_SPACE}+|(?<=«)\s+|\s+(?=»)")
 _FRACTION = re.compile(r"(?<![^\W\d_])(?:(?<=\d)\s?)?([¼½¾⅐-⅞↉])")
 _UNSPOKEN_MARK = re.compile(r"(?<=\w)[®™℠]")
 _PICTURE = "[\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]"

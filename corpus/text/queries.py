@@ -21,7 +21,8 @@ from pathlib import Path
 
 from corpus.errors import SympatheiaError
 from corpus.plan.blueprint import Blueprint
-from corpus.servers.chat_requests import ChatAnswer, ChatRequest
+from corpus.plan.rules import Verdict
+from corpus.servers.chat_requests import ChatAnswer, ChatRequest, problem
 from corpus.store.digest_store import Log, Store
 from corpus.text.cleaning import clean
 from schemas.slots import QuerySlot
@@ -137,6 +138,17 @@ def _entry(decision: Decision) -> dict[str, object]:
 def _decision(entry: dict[str, object]) -> Decision:
     verdict = entry.pop("verdict")
     return Decision(reason=None if verdict == ACCEPTED else str(verdict), **entry)  # type: ignore[arg-type]
+
+
+def judged(answer: ChatAnswer, judge: Callable[[str], Verdict]) -> tuple[str, Verdict]:
+    """The text of an answer as a voice would read it, and the verdict on it.
+
+    Args:
+        answer: what came back; one that cannot be used whatever it says is not judged.
+        judge: gives the verdict on a cleaned text.
+    """
+    text, unusable = clean(answer.text), problem(answer)
+    return text, Verdict(unusable) if unusable else judge(text)
 
 
 def stored_answer(store: Store, digest: str) -> ChatAnswer:

@@ -25,10 +25,11 @@ from corpus.text.queries import (
     Decision,
     Decisions,
     accepted_text,
+    judged,
     query_request,
     stored_answer,
 )
-from corpus.text.text_rules import TextRules, judged
+from corpus.text.text_rules import TextRules
 from schemas.slots import QuerySlot
 
 JUDGE_AT_ONCE = 256

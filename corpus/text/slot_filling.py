@@ -23,10 +23,10 @@ from corpus.servers.chat_requests import ChatAnswer, ChatRequest, complete
 from corpus.servers.endpoint_pool import Open
 from corpus.text import queries, responses, utterance
 from corpus.text.llm_judge import TRIES, UNREADABLE, judge_request, read_grades
-from corpus.text.queries import Decision, Decisions, accepted_text, query_request
+from corpus.text.queries import Decision, Decisions, accepted_text, judged, query_request
 from corpus.text.query_judging import Candidate, QueryJudging
 from corpus.text.responses import Kept, Standing, response_request
-from corpus.text.text_rules import TextRules, judged
+from corpus.text.text_rules import TextRules
 from schemas.slots import PairSlot, QuerySlot
 
 GIVE_UP_AFTER = 20

@@ -13,8 +13,6 @@ from functools import lru_cache
 from corpus.errors import InvalidInput
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.rules import Rule, Rules, Verdict
-from corpus.servers.chat_requests import ChatAnswer, problem
-from corpus.text.cleaning import clean
 from corpus.text.utterance import Utterance
 from corpus.voices.builtin_synthesis import text_problem
 from schemas.recipe import RuleSetting
@@ -318,17 +316,6 @@ class TextRules:
             opening_words=() if slot.query.anchor else labels,
         )
         return _spoken(text, self._responses.judge(said))
-
-
-def judged(answer: ChatAnswer, judge: Callable[[str], Verdict]) -> tuple[str, Verdict]:
-    """The text of an answer as a voice would read it, and the verdict on it.
-
-    Args:
-        answer: what came back; one that cannot be used whatever it says is not judged.
-        judge: gives the verdict on a cleaned text.
-    """
-    text, unusable = clean(answer.text), problem(answer)
-    return text, Verdict(unusable) if unusable else judge(text)
 
 
 def _spoken(text: str, verdict: Verdict) -> Verdict:

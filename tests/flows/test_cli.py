@@ -31,6 +31,11 @@ from tests.support.line import copy_prompts, sympatheia, typed, write_recipe, wr
         (["build", "demo", "--set", 'prompts="/nowhere"'], "/nowhere does not exist"),
         (["build", "demo", "--set", 'llm.templates="huge"'], "no set 'huge'; it has full, small"),
         (["build", "demo", "--set", 'speech.query_voice="Ryan"'], "no speaker 'Ryan'"),
+        (
+            ["build", "demo", "--set", "text.rules.to_long=9"],
+            "text.rules.to_long: there is no such",
+        ),
+        (["build", "demo", "--set", "text.rules.list=9"], "text.rules.list = 9.0: the rule has no"),
         (["status", "/nowhere"], "/nowhere"),
         (["preview", "demo", "--anchor", "gloomy"], "'gloomy' is not an anchor"),
         (["preview", "demo", "--anchor", "sad", "-n", "99"], "99"),

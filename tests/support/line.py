@@ -79,7 +79,9 @@ def _embedder(model: str) -> EmbeddingProcess:
     return EmbeddingProcess(model)
 
 
-def write_run(folder: Path, recipe: Path, *overrides: str, with_responses=True) -> RunFolder:
+def write_run(
+    folder: Path, recipe: Path, *overrides: str, with_responses=True, progress=None
+) -> RunFolder:
     """The text stage of a run, in this process and without Prefect."""
     run = RunFolder(folder)
     blueprint = Blueprint.named(str(recipe), overrides)
@@ -98,18 +100,21 @@ def write_run(folder: Path, recipe: Path, *overrides: str, with_responses=True) 
 
     with run.locked():
         run.adopt(blueprint)
-        with open_run(run, blueprint) as opened_run:
+        with open_run(run, blueprint, progress=progress) as opened_run:
             asyncio.run(texts(opened_run))
     return run
 
 
 @contextmanager
 def open_run(
-    run: RunFolder, blueprint: Blueprint | None = None, store: Path | None = None
+    run: RunFolder,
+    blueprint: Blueprint | None = None,
+    store: Path | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[OpenRun]:
     """A run for a stage to work on, without Prefect, with its own store or another's."""
     blueprint = blueprint or run.blueprint()
-    progress = Progress(None)
+    progress = progress or Progress(None)
     for stage in STAGES[1:]:
         progress.begin(stage, {})
     with open_store(store or run.store, blueprint.recipe.storage.url) as opened_store:

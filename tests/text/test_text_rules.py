@@ -1,13 +1,15 @@
-"""What is mended, what is refused and by which name, and that ordinary English passes."""
+"""What is refused and by which name, that ordinary English passes, and what a recipe may change."""
 
 import time
 
 import pytest
 
+from corpus.errors import InvalidInput
+from corpus.plan.blueprint import Blueprint
 from corpus.plan.prompt_files import BUNDLED, load_prompts
-from corpus.plan.rules import Rules
+from corpus.plan.rules import Rules, as_table
 from corpus.text.cleaning import clean
-from corpus.text.text_rules import KEY, QUERY_RULES, RESPONSE_RULES
+from corpus.text.text_rules import KEY, QUERY_RULES, RESPONSE_RULES, TextRules
 from corpus.text.utterance import Utterance
 
 LISTS = load_prompts(BUNDLED, "full").rules
@@ -153,3 +155,70 @@ def test_rules_cost_under_a_millisecond():
     for _ in range(200):
         of_response(RESPONSE)
     assert (time.process_time() - start) / 200 < 1e-3
+
+
+def as_set(*settings):
+    """The rules as a recipe has them, and a slot of each kind to judge by."""
+    blueprint = Blueprint.named("demo", [f"text.rules.{setting}" for setting in settings])
+    rules, query = TextRules(blueprint), next(blueprint.plan.queries())
+    pair = next(blueprint.plan.pairs_of(query))
+    return lambda text: rules.query(query, text), lambda text: rules.response(pair, QUERY, text)
+
+
+def test_a_recipe_sets_limits_for_both_or_for_one():
+    for settings, on_query, on_response in (
+        (("too_long=10",), "too_long", "too_long"),
+        (("query_too_long=10",), "too_long", None),
+        (("response_too_long=10",), None, "too_long"),
+        (("too_long=10", "response_too_long=60"), "too_long", None),
+        (("too_short=20",), "too_short", None),
+        (("response_repetition=0",), None, "repetition"),
+        (("response_sentence_count=0",), None, "sentence_count"),
+    ):
+        query, response = as_set(*settings)
+        assert query(QUERY).reason == on_query, settings
+        assert response(RESPONSE).reason == on_response, settings
+
+
+def test_a_rule_that_is_off_lets_through_and_the_next_is_asked():
+    text = "Sure! How long do I boil pasta for"
+    assert as_set()[0](text).reason == "meta_opening"
+    assert as_set("meta_opening=false")[0](text).reason == "unfinished"
+    verdict = as_set("meta_opening=false", "unfinished=false")[0](text)
+    assert (verdict.reason, verdict.reported) == (None, ())
+
+
+def test_a_rule_that_reports_keeps_what_breaks_it_and_says_so_once():
+    query, _ = as_set('meta_opening="report"', 'non_english="report"')
+    assert query("Sure! How long do I boil pasta?").reported == ("meta_opening",)
+    verdict = query("Wie lange muss ich die Nudeln \u010dekat?")
+    assert verdict.reported == ("non_english",)
+    assert query("Как мне варить макароны?").reported == ("non_english",)
+
+
+def test_what_the_builtin_voice_cannot_speak_is_refused_whatever_is_set():
+    query, _ = as_set("unspeakable=false", "non_english=false")
+    assert query("What is x = y + 2 then?").reason is None
+    assert query("How do I say 你好 to them?").reason == "unspeakable"
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("to_long=9", r"text\.rules\.to_long: there is no such rule; empty, .*too_long"),
+        ("response_emotion_word=false", "there is no such rule"),
+        ("markdown=1", "the rule has no limit; it can be turned off with false"),
+    ],
+)
+def test_a_setting_that_no_rule_takes_is_refused(setting, says):
+    with pytest.raises(InvalidInput, match=says):
+        as_set(setting)
+
+
+@pytest.mark.parametrize("registry", [QUERY_RULES, RESPONSE_RULES])
+def test_a_registry_is_a_table_in_which_every_rule_says_what_it_is(registry):
+    lines = as_table(registry).splitlines()
+    assert len(lines) == 2 + len(registry)
+    assert all(line.count("|") == 4 for line in lines)
+    assert all(rule.about.endswith(".") and (rule.unit or rule.limit is None) for rule in registry)
+    assert any("at least 4 words" in line for line in lines)
