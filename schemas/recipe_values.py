@@ -11,7 +11,10 @@ Positive = Annotated[StrictInt, Field(ge=1, lt=2**31)]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
 Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
-RuleSetting = Annotated[float, Field(strict=True, allow_inf_nan=False)] | Literal[False, "report"]
+RuleSetting = Annotated[
+    Annotated[float, Field(strict=True, allow_inf_nan=False)] | Literal[False, "report"],
+    Field(union_mode="left_to_right"),  # else a limit of 0 is taken for false
+]
 """What a recipe may say of a rule: its limit, that it is off, or that it only reports."""
 RuleName = Annotated[str, Field(pattern=r"^[a-z][a-z_]*$")]
 
