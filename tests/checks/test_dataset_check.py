@@ -304,6 +304,20 @@ def test_damage_to_rows_is_found_though_the_files_are_as_the_manifest_says(datas
     assert found[gate].examples
 
 
+@pytest.mark.parametrize(
+    ("rules", "gates"),
+    [
+        ({"query_too_short": 60}, {"query_rule"}),
+        ({"too_short": 60, "response_too_short": "report"}, {"query_rule"}),
+        ({"too_long": False}, set()),
+    ],
+)
+def test_texts_are_judged_by_the_rules_they_were_made_by(dataset, rules, gates):
+    path = dataset / NAME
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"text_rules": rules}))
+    assert failed_of(dataset, check_texts).keys() == gates
+
+
 def test_what_is_damaged_is_named(dataset):
     setting("emotional", row=2, valence=0.123)(dataset)
     accept_files(dataset)
