@@ -32,6 +32,7 @@ from corpus.plan.recipe_keys import (
     require_meanings,
 )
 from corpus.plan.rules import Rule
+from corpus.text.text_rules import QUERY_RULES, RESPONSE_RULES
 from flows.cli.main import cli
 from schemas.recipe import SERVING
 
@@ -197,8 +198,19 @@ def rules_table(registry: Sequence[Rule[Any]]) -> str:
     return "\n".join(rows)
 
 
+def text_rules() -> str:
+    """The rules of texts: those of both kinds, and of either."""
+    parts = (
+        ("Of queries and responses:", [rule for rule in QUERY_RULES if rule in RESPONSE_RULES]),
+        ("Of queries alone:", [rule for rule in QUERY_RULES if rule not in RESPONSE_RULES]),
+        ("Of responses alone:", [rule for rule in RESPONSE_RULES if rule not in QUERY_RULES]),
+    )
+    return "\n\n".join(f"{title}\n\n{rules_table(rules)}" for title, rules in parts)
+
+
 SECTIONS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
     Path("docs/contributing.md"): {"wings": wings_table},
+    Path("docs/quality.md"): {"text rules": text_rules},
 }
 """Pages with generated parts: the name of each part, and what writes it. A registry of rules goes
 into its place in docs/quality.md by `rules_table`."""

@@ -99,7 +99,8 @@ class Text(Section):
     rules: dict[RuleName, RuleSetting] = Field(
         default={},
         description="Rules of texts, by name: a number sets the limit, false turns the rule off, "
-        "'report' has it counted and the text kept.",
+        "'report' has it counted and the text kept. With query_ or response_ before its name a "
+        "rule is set for one of both.",
     )
 
 

@@ -7,7 +7,7 @@ it is counted and kept. Verdicts follow from measures, so a changed limit asks f
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from corpus.errors import InvalidInput
 from schemas.recipe import RuleSetting
@@ -103,16 +103,3 @@ class Rules(Generic[Subject]):
     def limits(self) -> Iterator[tuple[Rule[Subject], float | None]]:
         """The rules that are not turned off, each with its limit."""
         return ((rule, limit) for rule, limit, _ in self._asked)
-
-
-def as_table(registry: Sequence[Rule[Any]]) -> str:
-    """A registry as a Markdown table, for the docs."""
-    lines = ["| rule | lets through | what it measures, and why |", "| --- | --- | --- |"]
-    lines += [f"| `{rule.name}` | {_let_through(rule)} | {rule.about} |" for rule in registry]
-    return "\n".join(lines) + "\n"
-
-
-def _let_through(rule: Rule[Any]) -> str:
-    if rule.limit is None:
-        return "none"
-    return f"{'at least' if rule.least else 'at most'} {rule.limit:g} {rule.unit}".rstrip()

@@ -141,7 +141,7 @@ _OF_BOTH: Sequence[Rule[Utterance]] = (
     Rule(
         "too_short",
         lambda said: len(said.words),
-        "The published Sympatheia code refuses outputs of under 4 words.",
+        "Hardly anything is said. The published Sympatheia code draws the line here.",
         limit=4,
         least=True,
         unit="words",
@@ -164,8 +164,8 @@ _OF_BOTH: Sequence[Rule[Utterance]] = (
     Rule(
         "repetition",
         lambda said: said.repeated_words,
-        "The longest phrase that comes twice; a longer one does not in so short a text unless the "
-        "model loops. A sentence said twice, or a word four times in a row, is beyond any limit.",
+        "A longer phrase comes twice, which in so short a text it does when the model loops. A "
+        "sentence said twice, or a word four times in a row, is beyond any limit.",
         limit=5,
         unit="words",
     ),
@@ -185,14 +185,14 @@ QUERY_RULES: Sequence[Rule[Utterance]] = (
     Rule(
         "too_long",
         lambda said: len(said.words),
-        "Forty-five words take about 18 s to say.",
+        "More than is said in one go: forty-five words take about 18 s.",
         limit=45,
         unit="words",
     ),
     Rule(
         "sentence_count",
         lambda said: len(said.sentences),
-        "One or two sentences are asked for; the third allows for an interjection.",
+        "More than the one or two that are asked for, and an interjection.",
         limit=3,
         unit="sentences",
     ),
@@ -214,7 +214,7 @@ QUERY_RULES: Sequence[Rule[Utterance]] = (
     Rule(
         "copies_example",
         _copies_an_example,
-        "The share of its three-word runs that an example of the anchor has.",
+        "An example of the anchor handed back: the share of its three-word runs that are of one.",
         limit=COPIED_SHARE,
         unit="share",
     ),
@@ -226,15 +226,15 @@ RESPONSE_RULES: Sequence[Rule[Utterance]] = (
     Rule(
         "too_long",
         lambda said: len(said.words),
-        "A minute of speech at 150 words a minute: longer is a monologue, not an answer.",
+        "More than a minute of speech, at 150 words a minute: a monologue, not an answer.",
         limit=150,
         unit="words",
     ),
     Rule(
         "sentence_count",
         lambda said: abs(len(said.sentences) - MIDDLE_SENTENCES),
-        "How far it is from four sentences, the middle of the three to five that are asked for; "
-        "one fewer or more than these is no fault a listener would notice.",
+        "Too far from four sentences, the middle of the three to five that are asked for; one "
+        "fewer or more than these is no fault a listener would notice.",
         limit=2,
         unit="sentences off four",
     ),
@@ -246,15 +246,15 @@ RESPONSE_RULES: Sequence[Rule[Utterance]] = (
     Rule(
         "copies_query",
         lambda said: said.copied_by(said.query),
-        "The share of the query's three-word runs that it has. An answer that takes up the "
-        "question's own words stays near 0.2.",
+        "The query handed back: the share of its three-word runs that the answer has. One that "
+        "takes up the question's own words stays near 0.2.",
         limit=COPIED_SHARE,
         unit="share",
     ),
     Rule(
         "copies_example",
         _copies_an_example,
-        "The share of its three-word runs that an example of the anchor has.",
+        "An example of the anchor handed back: the share of its three-word runs that are of one.",
         limit=COPIED_SHARE,
         unit="share",
     ),
