@@ -95,6 +95,7 @@ def test_clean_gives_what_is_spoken(raw, spoken):
         ("In 2020\u00a0300 people came.", "In 2020 300 people came."),
         ("so \u2060what do I d\u200co?", "so what do I do?"),
         ("Add ½ cup, 1½ cups, 2 ⅔cups.", "Add 1/2 cup, 1 1/2 cups, 2 2/3 cups."),
+        ("It is **_so_** far away.", "It is so far away."),
         ("Answer text.\n</think>", "Answer text."),
         ("They seem low.</think>Answer text.</think>", "Answer text."),
         ("<think>They seem low.</think>", ""),
