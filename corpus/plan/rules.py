@@ -29,6 +29,7 @@ class Rule(Generic[Subject]):
             and True is refused.
         least: whether the limit is a least.
         unit: of the limit.
+        fixed: whether a recipe has no say, because what breaks the rule cannot be kept at all.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Rule(Generic[Subject]):
     limit: float | None = None
     least: bool = False
     unit: str = ""
+    fixed: bool = False
 
     def breaks(self, subject: Subject, limit: float | None) -> bool:
         """Whether something breaks the rule at a limit."""
@@ -62,8 +64,11 @@ class Rules(Generic[Subject]):
         settings: what the recipe says of some of them, by name.
         key: the recipe's key that holds the settings, for errors to name.
 
+    Attributes:
+        key: as given.
+
     Raises:
-        InvalidInput: there is no such rule, or it has no limit to be set.
+        InvalidInput: there is no such rule, it cannot be changed, or it has no limit to be set.
     """
 
     def __init__(
@@ -72,10 +77,16 @@ class Rules(Generic[Subject]):
         settings: Mapping[str, RuleSetting],
         key: str,
     ) -> None:
+        self.key = key
         known = {rule.name: rule for rule in registry}
         for name, setting in settings.items():
             if name not in known:
                 raise InvalidInput(f"{key}.{name}: there is no such rule; {', '.join(known)} are.")
+            if known[name].fixed:
+                raise InvalidInput(
+                    f"{key}.{name}: the rule cannot be changed, for what breaks it cannot be kept; "
+                    "leave the key out."
+                )
             if isinstance(setting, float) and known[name].limit is None:
                 raise InvalidInput(
                     f"{key}.{name} = {setting}: the rule has no limit; it can be turned off with "

@@ -1,0 +1,82 @@
+"""The first verdicts of a build: where one rule refuses most of what is made, it stops there.
+
+Else every attempt of every slot would be paid for, to end with the advice to allow more of them.
+"""
+
+from collections import defaultdict
+from typing import Generic
+
+from corpus.plan.rules import REPORT, Rule, Rules, Subject
+
+FIRST, MOST = 36, 24
+"""Of the first three dozen, two dozen refused by one rule: that is no bad luck. A rule that refuses
+four in ten, which attempts make good, stops one build in a thousand."""
+
+
+class FirstVerdicts(Generic[Subject]):
+    """What became of the first things that servers made in a build.
+
+    Only what is made now counts: what is on file costs nothing more, and a server that was mended
+    is not stopped for what it made before.
+
+    Args:
+        rules: which judge, as the recipe has them.
+        made: what is judged, in the plural.
+        look: what a person does with one, as an order.
+        maker: who is to be mended where the rule is right.
+    """
+
+    def __init__(self, rules: Rules[Subject], made: str, look: str, maker: str) -> None:
+        self._rules = rules
+        self._made, self._look, self._maker = made, look, maker
+        self._count = 0
+        self._refused: defaultdict[str, list[tuple[Subject, str]]] = defaultdict(list)
+
+    def add(self, reason: str | None, subject: Subject, where: str) -> None:
+        """Counts a verdict, if it is one of the first.
+
+        Args:
+            reason: the rule that refused; None for what was accepted.
+            subject: what was judged.
+            where: how a person finds it.
+        """
+        if self._count < FIRST and self.culprit is None:
+            self._count += 1
+            if reason:
+                self._refused[reason].append((subject, where))
+
+    @property
+    def culprit(self) -> str | None:
+        """The rule that refused most of them, if one did."""
+        return next((name for name, found in self._refused.items() if len(found) >= MOST), None)
+
+    def sentence(self) -> str:
+        """What happened, what was measured, what to look at, and the key that changes it."""
+        name = self.culprit
+        assert name is not None, "there is nothing to say while no rule refuses most"
+        found = self._refused[name]
+        samples = " and ".join(where for _, where in found[:2])
+        asked = next(((rule, at) for rule, at in self._rules.limits() if rule.name == name), None)
+        measured, remedy = "", f"Mend {self._maker}"
+        if asked and not asked[0].fixed:
+            rule, limit = asked
+            measured = _measured(rule, limit, [subject for subject, _ in found])
+            other = "a number, " if limit is not None else ""
+            remedy = (
+                f'If they are good, set {self._rules.key}.{name} ({other}false or "{REPORT}"); '
+                f"else mend {self._maker}"
+            )
+        return (
+            f"The build stopped, because {name} refused {len(found)} of the first {self._count} "
+            f"{self._made}{measured}: {self._look} {samples}. {remedy}, and run the same command "
+            "again; everything made is kept."
+        )
+
+
+def _measured(rule: Rule[Subject], limit: float | None, found: list[Subject]) -> str:
+    if limit is None:
+        return ""
+    measured = [rule.measure(subject) for subject in found]
+    unit, bound = f" {rule.unit}".rstrip(), "least" if rule.least else "most"
+    span = f"{min(measured):.3g} to {max(measured):.3g}{unit}"
+    return f" (they have {span}, where {limit:g}{unit} is the {bound})"

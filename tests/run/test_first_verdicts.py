@@ -1,0 +1,48 @@
+"""When a build is stopped for what one rule refuses, and what it then says."""
+
+from corpus.plan.rules import Rule, Rules
+from corpus.run.first_verdicts import FIRST, MOST, FirstVerdicts
+
+SHORT = Rule("short", len, "Too short.", 5, least=True, unit="letters")
+ODD = Rule("odd", lambda text: "odd" in text, "Odd.")
+GONE = Rule("gone", lambda text: not text, "Gone.", fixed=True)
+
+
+def first(*verdicts, settings=None):
+    rules = Rules([SHORT, ODD, GONE], settings or {}, "text.rules")
+    watch = FirstVerdicts(rules, "texts", "read", "the text server")
+    for n, (reason, text) in enumerate(verdicts):
+        watch.add(reason, text, f"'{text}' ({n})")
+    return watch
+
+
+REFUSED, GOOD, OTHER = ("short", "abc"), (None, "abcdef"), ("odd", "an odd one")
+
+
+def test_most_of_the_first_few_dozen_is_enough_and_one_less_is_not():
+    luck = FIRST - MOST
+    assert first(*[GOOD] * luck, *[REFUSED] * MOST).culprit == "short"
+    assert first(*[GOOD] * (luck + 1), *[REFUSED] * MOST).culprit is None
+    assert first(*[REFUSED] * (MOST - 1), *[OTHER] * (MOST - 1)).culprit is None
+
+
+def test_what_comes_after_the_first_few_dozen_is_not_counted():
+    assert first(*[GOOD] * FIRST, *[REFUSED] * 10 * FIRST).culprit is None
+
+
+def test_the_sentence_has_rule_measures_limit_two_samples_and_the_key():
+    watch = first(REFUSED, *[("short", "abcd")] * (MOST - 1), settings={"short": 5.0})
+    assert watch.sentence() == (
+        f"The build stopped, because short refused {MOST} of the first {MOST} texts (they have 3 "
+        "to 4 letters, where 5 letters is the least): read 'abc' (0) and 'abcd' (1). If they are "
+        'good, set text.rules.short (a number, false or "report"); else mend the text server, and '
+        "run the same command again; everything made is kept."
+    )
+
+
+def test_a_rule_without_a_limit_and_one_without_a_say_are_told_as_such():
+    assert 'set text.rules.odd (false or "report")' in first(*[OTHER] * MOST).sentence()
+    for reason in ("gone", "runaway"):
+        sentence = first(*[(reason, "")] * MOST).sentence()
+        assert "text.rules" not in sentence
+        assert "Mend the text server, and run the same command again" in sentence
