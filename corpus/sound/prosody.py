@@ -44,7 +44,10 @@ def prosody(samples: NDArray[np.float32]) -> Prosody:
     """Measures mono samples (samples,) at `SAMPLE_RATE`.
 
     F0 is tracked by WORLD's DIO and refined by StoneMask, which a full corpus can afford: all
-    seven features cost a twentieth of Harvest's F0 alone (benchmarks/voice.json has both).
+    seven features cost a twentieth of Harvest's F0 alone (benchmarks/voice.json has both). In
+    genuine clips its mean agrees with Harvest's (r 0.97), its standard deviation less (0.67), for
+    breathy voices have frames an octave off: `f0_sd` and `f0_range` carry outliers. Leaving out
+    frames far from the median or the quartiles brought neither nearer to Harvest, so none are.
     """
     sound = samples.astype(np.float64)
     found, times = pyworld.dio(sound, SAMPLE_RATE, f0_floor=F0_FLOOR, f0_ceil=F0_CEILING)
