@@ -9,6 +9,7 @@ from corpus.errors import InvalidInput
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.hand_written import at_home
 from corpus.run.run_folder import RunFolder
+from corpus.sound.clip_rules import clip_rules
 from corpus.speech.builtin_voice import require_speakers
 from corpus.text.text_rules import TextRules
 from schemas.names import STAGES
@@ -56,6 +57,7 @@ def resolve(order: CorpusOrder) -> Resolved:
         )
     blueprint = Blueprint.named(order.recipe, order.overrides)
     TextRules(blueprint)  # refuses what the recipe says of rules that there are not
+    clip_rules(blueprint.recipe.speech.rules)  # likewise
     if blueprint.recipe.speech.backend == "builtin":
         require_speakers(blueprint.recipe.speech)
     folder = at_home(str(order.run_dir or Path("runs", blueprint.recipe.name)), "run_dir")

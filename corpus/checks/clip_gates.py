@@ -1,7 +1,7 @@
 """Gates about the clips of a dataset folder, each decoded and measured anew on every core."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -19,11 +19,12 @@ from corpus.sound.clip_audio import (
     HIGHEST_PEAK,
     MARGIN_SECONDS,
     ClipMeasures,
-    clip_problem,
     measure_finished,
 )
+from corpus.sound.clip_rules import CLIP_RULES, HeardClip, clip_rules, judge
 from corpus.speech.speech_stage import QUERY, RESPONSE
 from corpus.voices.builtin_synthesis import style_loudness
+from schemas.recipe import RuleSetting
 from schemas.slots import SUBSETS, PairSlot
 
 SECONDS_TOLERANCE = 0.005
@@ -57,6 +58,7 @@ def check_clips(dataset: DatasetFolder, gates: Gates) -> None:
     """
     gates.open("clip", "clip_seconds", "clip_loudness", "clip_ends", "clip_twice")
     gates.open("query_clip_not_shared")
+    rules = clip_rules(_of_finished(dataset.blueprint.recipe.speech.rules))
     texts: dict[str, str] = {}
     of_query: dict[str, str] = {}
     rates: list[float] = []
@@ -68,7 +70,7 @@ def check_clips(dataset: DatasetFolder, gates: Gates) -> None:
         name, text = f"{clip.row_id}, {clip.role}", row[f"{clip.role}_text"] or ""
         said = row[f"{clip.role}_seconds"] or 0.0
         words = len(text.split())
-        reason = clip_problem(measures, words)
+        reason = judge(rules, HeardClip(measures, words)).reason
         if reason:
             gates.offend("clip", f"{name}: {reason}")
         if abs(said - measures.seconds) > SECONDS_TOLERANCE:
@@ -90,6 +92,19 @@ def check_clips(dataset: DatasetFolder, gates: Gates) -> None:
     middle = median(rates) if rates else 0.0
     off = max(SLOWEST_MEDIAN - middle, middle - FASTEST_MEDIAN, 0.0)
     gates.measure("words_per_second_off", off, 0.0, f"the median is {middle:.2f}")
+
+
+def _of_finished(settings: Mapping[str, RuleSetting]) -> dict[str, RuleSetting]:
+    """What a recipe says of rules, for clips that have their style's loudness by now.
+
+    How loud they came is not known any more: a limit above the rule's own would refuse what the
+    run kept.
+    """
+    said = settings.get("silent")
+    own = next(rule.limit for rule in CLIP_RULES if rule.name == "silent")
+    if isinstance(said, float) and own is not None:
+        return dict(settings) | {"silent": min(said, own)}
+    return dict(settings)
 
 
 def _loudness_of(dataset: DatasetFolder, slot: PairSlot, role: str) -> float:

@@ -13,6 +13,7 @@ import orjson
 from corpus.servers.endpoint_pool import BadAnswer, Open
 from corpus.sound.clip_audio import finish
 from corpus.speech.speech_stage import Clip, ClipRequest
+from corpus.voices.speech_api import CAME_TO_ITS_END, FINISH_REASON
 
 COLLECTING_SECONDS = 0.05
 """How long the first clip of a batch waits for others: nothing beside the seconds one takes."""
@@ -20,6 +21,10 @@ COLLECTING_SECONDS = 0.05
 
 # A server's word for what was wrong goes into a table of ours, so it has to look like a rule.
 _CODE = re.compile(r"[a-z]\w{2,39}", re.ASCII)
+
+
+class _Ended(bytes):
+    """A clip of which its server says that the voice came to its end by itself."""
 
 
 class ServedVoice:
@@ -56,6 +61,7 @@ class ServedVoice:
         if data is None:
             data = await self._alone(request, what)
         flac, measures = await asyncio.to_thread(finish, data, request.loudness)
+        measures = replace(measures, ended=isinstance(data, _Ended))
         if measures.problem:
             measures = replace(measures, refusal=_refusal(data))
         return Clip(flac, measures)
@@ -73,7 +79,8 @@ class ServedVoice:
             data = await answer.aread()
             if not data:
                 raise BadAnswer("an empty body instead of a clip")
-            return data
+            ended = answer.response.headers.get(FINISH_REASON) == CAME_TO_ITS_END
+            return _Ended(data) if ended else data
 
         pool = await self._pool()
         return await pool.call(send, what)
@@ -155,7 +162,9 @@ def _read_batch(reply: Any, count: int) -> list[bytes | None]:  # noqa: ANN401 (
     try:
         for result in reply["results"]:
             if result["status"] == "success":
-                clips[result["index"]] = b64decode(result["audio_data"], validate=True)
+                clip = b64decode(result["audio_data"], validate=True)
+                ended = result.get("finish_reason") == CAME_TO_ITS_END
+                clips[result["index"]] = _Ended(clip) if ended else clip
     except (KeyError, IndexError, TypeError, ValueError):
         raise BadAnswer("the answer is not a batch of clips") from None
     return clips

@@ -3,13 +3,17 @@
 A query is spoken once, at its own emotion, and shared by its pairs; a response is spoken in its
 anchor's response style. A voice that takes words gets the style as an instruction, the builtin
 voice gets the style's point of the valence-arousal plane.
+
+A clip that was accepted stays while its request does and the rules keep it, so that a loosened rule
+changes nothing that stands. Else attempts are judged in their order, from the store as far as they
+are there.
 """
 
 import asyncio
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import Protocol
 
@@ -17,9 +21,11 @@ import orjson
 
 from corpus.errors import SympatheiaError, root_cause
 from corpus.plan.blueprint import Manner
+from corpus.run.first_verdicts import FirstVerdicts
 from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows, replace_rejects, write_table
-from corpus.sound.clip_audio import ClipMeasures, clip_problem
+from corpus.sound.clip_audio import ClipMeasures
+from corpus.sound.clip_rules import HeardClip, clip_rules, judge
 from corpus.sound.prosody import FEATURES
 from corpus.sound.speech_recognition import Listener, require_dnsmos
 from corpus.store.digest_store import Records
@@ -28,10 +34,6 @@ from schemas.prompts import Point
 from schemas.tables import CLIPS, SOUND
 
 STAGE = "speech"
-MAX_WORD_ERROR_RATE = 0.25
-"""What 95 % of the builtin voice's clips stay well below, whatever the style (measured by
-`benchmarks/speech_run.py`); one word in four is where a listener loses the sentence."""
-MISHEARD = "misheard"
 QUERY, RESPONSE = "query", "response"
 
 GIVE_UP_AFTER = 20
@@ -93,6 +95,11 @@ class _ClipSlot:
     voice: str
     manner: Manner
 
+    @property
+    def name(self) -> str:
+        """What the table of rejects calls it."""
+        return f"{self.id}-{self.role}"
+
 
 async def speak_all(run: OpenRun, voice: Voice) -> None:
     """Makes every clip that is not in the store, and puts the table of clips on file.
@@ -100,8 +107,9 @@ async def speak_all(run: OpenRun, voice: Voice) -> None:
     Clips are listened to in processes of this machine, or by the Dask cluster of the recipe.
 
     Raises:
-        SympatheiaError: clips ran out of attempts, or the voice failed for too long. What was made
-            until then is kept, and the refusals are on file.
+        SympatheiaError: clips ran out of attempts, one rule refused most of the first ones, or the
+            voice failed for too long. What was made until then is kept, and the refusals are on
+            file.
     """
     stage = _Speaking(run, voice, _sampled(run))
     slots = _slots(run)
@@ -113,30 +121,29 @@ async def speak_all(run: OpenRun, voice: Voice) -> None:
     except ExceptionGroup as errors:
         raise root_cause(errors) from None
     finally:
-        refused = (
-            row for slot in _slots(run) for row in stage.refused.get((slot.role, slot.id), ())
-        )
+        refused = (row for slot in _slots(run) for row in stage.refused.get(slot.name, ()))
         replace_rejects(run.folder.rejects, (STAGE,), refused)
-    if stage.exhausted:
-        raise SympatheiaError(stage.shortage())
+    if shortage := stage.shortage():
+        raise SympatheiaError(shortage)
     for path, schema in ((run.folder.clips, CLIPS), (run.folder.sound, SOUND)):
         made = (stage.row_of(slot) for slot in _slots(run))
         write_table(path, schema, ({name: row[name] for name in schema.names} for row in made))
 
 
-def _sampled(run: OpenRun) -> frozenset[tuple[str, str]]:
-    """The clips whose DNSMOS is measured: so many of each cell and role, drawn by the seed."""
+def _sampled(run: OpenRun) -> frozenset[str]:
+    """The names of clips whose DNSMOS is measured: so many a cell and role, drawn by the seed."""
     speech, plan = run.blueprint.recipe.speech, run.blueprint.plan
     if not speech.dnsmos_per_cell:
         return frozenset()
     require_dnsmos()
-    cells: defaultdict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
+    cells: defaultdict[tuple[str, str], list[tuple[int, str, str]]] = defaultdict(list)
     for slot in _slots(run):
-        cells[slot.role, slot.cell].append((plan.seed("dnsmos", slot.id, 0), slot.id))
+        drawn = plan.seed("dnsmos", slot.id, 0), slot.id, slot.name
+        cells[slot.role, slot.cell].append(drawn)
     return frozenset(
-        (role, slot_id)
-        for (role, _), drawn in cells.items()
-        for _, slot_id in heapq.nsmallest(speech.dnsmos_per_cell, drawn)
+        name
+        for drawn in cells.values()
+        for _, _, name in heapq.nsmallest(speech.dnsmos_per_cell, drawn)
     )
 
 
@@ -154,81 +161,122 @@ def _slots(run: OpenRun) -> Iterator[_ClipSlot]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """The accepted clip of a slot: which attempt it was, and how it was heard, if one listened."""
+class _Take:
+    """An attempt at a slot's clip.
+
+    Attributes:
+        attempt: which.
+        digest: of the clip's request.
+        error: how it was heard, if one listened.
+        reason: what refuses it; None if nothing does.
+        reported: the rules that would, but only report.
+    """
 
     attempt: int
     digest: str
-    error: float | None
+    error: float | None = None
+    reason: str | None = None
+    reported: tuple[str, ...] = ()
 
 
 class _Speaking:
     """The clips made so far in one run of the stage; its workers share it."""
 
-    def __init__(self, run: OpenRun, voice: Voice, sampled: frozenset[tuple[str, str]]) -> None:
+    def __init__(self, run: OpenRun, voice: Voice, sampled: frozenset[str]) -> None:
         self._speech = run.blueprint.recipe.speech
         self._plan = run.blueprint.plan
         self._store = run.store
         self._voice = voice
         self._progress = run.progress
         self._sampled = sampled
+        self._rules = clip_rules(self._speech.rules)
+        self._first = FirstVerdicts(self._rules, "clips", "listen to", "the voice or its server")
         self.listener = Listener(run.store, run.blueprint.recipe.compute.dask)
-        self.made: dict[tuple[str, str], _Kept] = {}
-        self.refused: dict[tuple[str, str], list[Row]] = {}
-        self.exhausted: list[tuple[str, str]] = []
+        self._accepted, self.refused = _on_file(run)
+        self.made: dict[str, _Take] = {}
+        self.exhausted: list[_ClipSlot] = []
 
     async def work(self, slots: Iterator[_ClipSlot]) -> None:
-        """Fills slots until there are none left, or too many stay empty."""
+        """Fills slots until there are none left, too many stay empty, or all goes one way."""
         for slot in slots:
             await self._fill(slot)
-            if len(self.exhausted) > GIVE_UP_AFTER:
+            if self._first.culprit or len(self.exhausted) > GIVE_UP_AFTER:
                 return
 
     async def _fill(self, slot: _ClipSlot) -> None:
-        refused: list[Row] = []
-        key = slot.role, slot.id
-        words = len(slot.text.split())
+        take = await self._accepted_before(slot)
+        if take is None:
+            take = await self._next(slot)
+        if take is None:
+            self.exhausted.append(slot)
+            return
+        if self._speech.prosody:
+            await self.listener.prosody(take.digest)
+        if slot.name in self._sampled:
+            await self.listener.dnsmos(take.digest)
+        self.made[slot.name] = take
+        self._progress.reported(STAGE, take.reported)
+        self._progress.filled(STAGE, slot.cell)
+
+    async def _accepted_before(self, slot: _ClipSlot) -> _Take | None:
+        """The take that the slot had when the stage last ended, if it still stands."""
+        before = self._accepted.get(slot.name)
+        if not before or self._request(slot, before.attempt).digest() != before.digest:
+            return None
+        if before.digest not in self._store.clip_measures:  # the store is another one
+            return None
+        take = await self._take(slot, before.attempt)
+        if take.reason:
+            return None
+        rows = self.refused.pop(slot.name, [])
+        self._refuse(slot, [row for row in rows if row["attempt"] < take.attempt])
+        return take
+
+    async def _next(self, slot: _ClipSlot) -> _Take | None:
+        """The first take that the rules keep; None if they refuse all that may be made."""
+        self.refused.pop(slot.name, None)
         for attempt in range(self._speech.max_attempts):
-            request = self._request(slot, attempt)
-            digest = request.digest()
-            measures = await self._measures(request, digest, f"{slot.role} {slot.id}")
-            reason = clip_problem(measures, words)
-            error = None
-            if reason is None and self._speech.asr_check:
-                error = await self.listener.word_error_rate(digest, slot.text)
-                reason = MISHEARD if error > MAX_WORD_ERROR_RATE else None
-            if reason is None:
-                if self._speech.prosody:
-                    await self.listener.prosody(digest)
-                if key in self._sampled:
-                    await self.listener.dnsmos(digest)
-                self.made[key] = _Kept(attempt, digest, error)
-                self._progress.filled(STAGE, slot.cell)
+            take = await self._take(slot, attempt)
+            if take.reason is None:
+                return take
+            facts = {"slot": slot.name, "attempt": attempt, "text": slot.text}
+            self._refuse(slot, [{"stage": STAGE, **facts, "reason": take.reason}])
+            if self._first.culprit:
                 break
-            self._progress.refused(STAGE, slot.cell, reason)
-            refused.append(
-                {
-                    "stage": STAGE,
-                    "slot": f"{slot.id}-{slot.role}",
-                    "attempt": attempt,
-                    "text": slot.text,
-                    "reason": reason,
-                }
-            )
-        else:
-            self.exhausted.append(key)
-        if refused:
-            self.refused[key] = refused
+        return None
+
+    def _refuse(self, slot: _ClipSlot, rows: list[Row]) -> None:
+        for row in rows:
+            self._progress.refused(STAGE, slot.cell, row["reason"])
+        if rows:
+            self.refused.setdefault(slot.name, []).extend(rows)
+
+    async def _take(self, slot: _ClipSlot, attempt: int) -> _Take:
+        """An attempt at a slot, from the store or from the voice, and what the rules say of it."""
+        request = self._request(slot, attempt)
+        digest = request.digest()
+        name = f"{slot.role} {slot.id}"
+        measures, made_now = await self._measures(request, digest, name)
+        heard = HeardClip(measures, len(slot.text.split()))
+        verdict = judge(self._rules, heard)
+        if verdict.reason is None and self._speech.asr_check:
+            error = await self.listener.word_error_rate(digest, slot.text)
+            heard = replace(heard, word_error=error)
+            verdict = judge(self._rules, heard)
+        if made_now:
+            where = measures.problem or self._store.clips.where(digest)
+            self._first.add(verdict.reason, heard, f"the {name} ({where})")
+        return _Take(attempt, digest, heard.word_error, verdict.reason, verdict.reported)
 
     def row_of(self, slot: _ClipSlot) -> Row:
         """What the tables say of a slot's clip; its measures are read back from the store."""
-        kept = self.made[slot.role, slot.id]
+        kept = self.made[slot.name]
         measures = ClipMeasures(**self._record(self._store.clip_measures, kept.digest))
         row: Row = dict.fromkeys(FEATURES)
         if self._speech.prosody:
             row |= self._record(self._store.prosody, kept.digest)
             row["rate"] = len(slot.text.split()) / measures.finished_seconds
-        sampled = (slot.role, slot.id) in self._sampled
+        sampled = slot.name in self._sampled
         quality = self._record(self._store.dnsmos, kept.digest)["overall"] if sampled else None
         return row | {
             "id": slot.id,
@@ -267,29 +315,56 @@ class _Speaking:
             point=point if self._voice.takes_points else None,
         )
 
-    async def _measures(self, request: ClipRequest, digest: str, what: str) -> ClipMeasures:
-        words = len(request.text.split())
+    async def _measures(
+        self, request: ClipRequest, digest: str, name: str
+    ) -> tuple[ClipMeasures, bool]:
+        """The measures of a clip, and whether the voice made it just now.
+
+        It does where there is no clip that was accepted, or that a loosened rule would keep now.
+        """
         record = self._store.clip_measures.get(digest)
         if record is not None:
             measures = ClipMeasures(**record)
-            if clip_problem(measures, words) or digest in self._store.clips:
-                return measures
-        clip = await self._voice.speak(request, what)
+            heard = HeardClip(measures, len(request.text.split()))
+            if judge(self._rules, heard).reason or digest in self._store.clips:
+                return measures, False
+        clip = await self._voice.speak(request, name)
         if record is not None:  # of a clip that was lost; a voice may not say it twice alike
             self._store.forget_clip(digest)
         if clip.flac is not None:
             await asyncio.to_thread(self._store.clips.put, digest, clip.flac)
         self._store.clip_measures.put(digest, asdict(clip.measures))
-        return clip.measures
+        return clip.measures, True
 
-    def shortage(self) -> str:
-        """What stayed empty, how often and why."""
-        role, slot_id = key = self.exhausted[0]
-        reasons = Counter(str(row["reason"]) for row in self.refused[key])
+    def shortage(self) -> str | None:
+        """What stayed empty, how often and why; None if nothing did."""
+        if self._first.culprit:
+            return self._first.sentence()
+        if not self.exhausted:
+            return None
+        slot = self.exhausted[0]
+        reasons = Counter(str(row["reason"]) for row in self.refused[slot.name])
         why = ", ".join(f"{reason} {count}x" for reason, count in reasons.most_common())
         return (
             f"{len(self.exhausted)} clips stayed unusable after {self._speech.max_attempts} "
-            f"attempts each; the {role} of {slot_id}, for one, was refused as {why}. Look at the "
-            "voice's server, or raise speech.max_attempts, and run the same command again; "
-            "everything made is kept."
+            f"attempts each; the {slot.role} of {slot.id}, for one, was refused as {why}. Look at "
+            f"the voice's server and at {self._rules.key}, or raise speech.max_attempts, and run "
+            "the same command again; everything made is kept."
         )
+
+
+def _on_file(run: OpenRun) -> tuple[dict[str, _Take], dict[str, list[Row]]]:
+    """By name of slot, the take that was accepted when the stage last ended, and the refusals.
+
+    Of the takes only those that are not a slot's first, which comes first anyway.
+    """
+    accepted: dict[str, _Take] = {}
+    refused: defaultdict[str, list[Row]] = defaultdict(list)
+    if run.folder.clips.exists() and run.folder.rejects.exists():
+        for row in read_rows(run.folder.clips):
+            if row["attempt"]:
+                accepted[f"{row['id']}-{row['role']}"] = _Take(row["attempt"], row["digest"])
+        for row in read_rows(run.folder.rejects):
+            if row["stage"] == STAGE:
+                refused[row["slot"]].append(row)
+    return accepted, refused

@@ -219,6 +219,10 @@ class Blobs:
         """Where the file of a digest lies, whether or not it is there."""
         return self._folder / digest[:2] / (digest + self.suffix)
 
+    def where(self, digest: str) -> str:
+        """What a person finds the file of a digest by."""
+        return str(self.path(digest))
+
     def __contains__(self, digest: str) -> bool:
         return self.path(digest).exists()
 
@@ -255,6 +259,10 @@ class Clips(Protocol):
     """Clips by digest, wherever they are kept."""
 
     def __contains__(self, digest: str) -> bool: ...
+
+    def where(self, digest: str) -> str:
+        """What a person finds the file of a digest by."""
+        ...
 
     def read(self, digest: str) -> bytes:
         """The content of the file of a digest."""

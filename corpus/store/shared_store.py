@@ -183,6 +183,10 @@ class SharedBlobs:
     def _name(self, digest: str) -> str:
         return f"{digest[:2]}/{digest}{self._suffix}"
 
+    def where(self, digest: str) -> str:
+        """What a person finds the file of a digest by."""
+        return f"{self._folder}/{self._name(digest)} of {self._url}"
+
     def _listed(self) -> set[str]:
         with self._lock:
             if self._digests is None:

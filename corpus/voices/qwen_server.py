@@ -36,7 +36,15 @@ from starlette.routing import Route
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.voices.qwen_batches import Device, Ending, Gone, Line
 from corpus.voices.qwen_model import Facts, Spoken, Utterance
-from corpus.voices.speech_api import error_response, first_problem, health, listen, read_body
+from corpus.voices.speech_api import (
+    CAME_TO_ITS_END,
+    FINISH_REASON,
+    error_response,
+    first_problem,
+    health,
+    listen,
+    read_body,
+)
 
 OWN_PYTHON = Path(".venv-qwen-tts/bin/python")
 """Where `make setup-qwen-tts` puts the interpreter that has the package."""
@@ -196,7 +204,9 @@ def application(devices: Sequence[Device], known: Facts, name: str, batch: int) 
         (made,) = await line.speak([order], together=False, gone=request.is_disconnected)
         if made.clip is None:
             return error_response(BAD_CLIP, f"{made.why} Ask with another seed.", code=made.problem)
-        return Response(made.clip, media_type=f"audio/{order.container}")
+        # What ran into a limit is no clip, so what is one has ended.
+        ended = {FINISH_REASON: CAME_TO_ITS_END}
+        return Response(made.clip, media_type=f"audio/{order.container}", headers=ended)
 
     async def speech_batch(request: Request) -> Response:
         asked = _read(BatchRequest, await read_body(request, MAX_BODY_BYTES))
@@ -227,7 +237,7 @@ def application(devices: Sequence[Device], known: Facts, name: str, batch: int) 
 
 
 def _results(orders: Sequence[Utterance], made: Sequence[Spoken]) -> dict[str, Any]:
-    """The answer to a batch, as vLLM-Omni gives it, with a `code` for each error."""
+    """The answer to a batch, as vLLM-Omni gives it; each has a `code` or a reason to finish."""
     results: list[dict[str, Any]] = []
     for index, (order, one) in enumerate(zip(orders, made, strict=True)):
         if one.clip is None:
@@ -238,6 +248,7 @@ def _results(orders: Sequence[Utterance], made: Sequence[Spoken]) -> dict[str, A
                 "status": "success",
                 "audio_data": sound,
                 "media_type": f"audio/{order.container}",
+                "finish_reason": CAME_TO_ITS_END,
             }
         results.append({"index": index, **told})
     failed = sum(one.clip is None for one in made)

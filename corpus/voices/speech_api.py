@@ -9,6 +9,10 @@ from starlette.responses import JSONResponse, Response
 
 from corpus.errors import InvalidInput
 
+FINISH_REASON, CAME_TO_ITS_END = "X-Finish-Reason", "stop"
+"""The header by which a server says that the voice came to its end by itself; in a batch each clip
+has the same as `finish_reason`, which is the word that chat completions have for it."""
+
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens; port 0 takes a free one.

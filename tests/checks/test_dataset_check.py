@@ -318,6 +318,17 @@ def test_texts_are_judged_by_the_rules_they_were_made_by(dataset, rules, gates):
     assert failed_of(dataset, check_texts).keys() == gates
 
 
+@pytest.mark.parametrize(
+    ("rules", "refused"),
+    [({}, True), ({"cut_off": False}, False), ({"silent": -10.0, "cut_off": "report"}, False)],
+)
+def test_clips_are_held_to_the_rules_as_the_recipe_had_them(dataset, rules, refused):
+    clip_as(cut_in_a_vowel)(dataset)
+    manifest = json.loads((dataset / NAME).read_bytes())
+    (dataset / NAME).write_text(json.dumps(manifest | {"clip_rules": rules}))
+    assert ("clip" in failed_of(dataset, check_clips)) == refused
+
+
 def test_what_is_damaged_is_named(dataset):
     setting("emotional", row=2, valence=0.123)(dataset)
     accept_files(dataset)

@@ -171,5 +171,5 @@ def test_a_batch_is_seeded_by_its_members_in_their_order():
 
 
 def test_a_text_has_room_for_slow_speech_in_any_script():
-    assert text_frames("One two three.", 12.5) == int((3 * 0.9 + 4.0) * 12.5)
+    assert text_frames("One two three.", 12.5) == int((3 * 1.1 + 4.0) * 12.5)
     assert text_frames("你好,世界", 12.5) > text_frames("Hello", 12.5)

@@ -194,7 +194,9 @@ def test_equal_batches_are_equal_to_the_byte(together, alone):
     assert alone.batch(items, **styled) == first, "a batch is not split"
     assert first["total"] == first["succeeded"] + first["failed"] == 6
     assert [result["index"] for result in first["results"]] == list(range(6))
-    clips = [b64decode(r["audio_data"]) for r in first["results"] if r["status"] == "success"]
+    whole = [result for result in first["results"] if result["status"] == "success"]
+    assert all(result["finish_reason"] == "stop" for result in whole)
+    clips = [b64decode(result["audio_data"]) for result in whole]
     assert clips
     for clip in clips:
         assert (measure(clip).sample_rate, measure(clip).channels) == (24_000, 1)

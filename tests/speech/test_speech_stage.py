@@ -1,139 +1,22 @@
 """The speech stage with a served voice that misbehaves, and what reaches it."""
 
-import asyncio
-import io
 import threading
 import time
-from base64 import b64encode
 from collections import Counter
 
 import numpy as np
 import pytest
-import soundfile
-from aiohttp import web
 
 from corpus.errors import SympatheiaError
-from corpus.plan.blueprint import Blueprint
-from corpus.run.open_run import OpenRun
-from corpus.servers.endpoint_pool import Endpoints
-from corpus.sound.clip_audio import decode, encode_wav
-from corpus.speech.served_voice import ServedVoice
-from corpus.speech.speech_stage import speak_all
 from corpus.voices.builtin_synthesis import Voice
-from schemas.audio import SAMPLE_RATE
 from tests.support.fake_servers import FakeTextServer
-from tests.support.line import open_run, opened, rows, sympatheia, write_recipe, write_run
-
-# One sentence long enough for any text of these tests to be plausible at its length.
-SAID = "The ladder is in the shed behind the house, next to the old bicycle and the paint. " * 2
+from tests.support.line import rows, sympatheia, write_recipe, write_run
+from tests.support.speech_server import FAULTS, REASON, SAID, SpeechServer, speak
 
 
 @pytest.fixture(scope="module")
 def speech() -> np.ndarray:
     return Voice().speak(SAID, speaker="wren", valence=0.0, arousal=0.0, seed=0)
-
-
-def wav(samples: np.ndarray, rate: int = SAMPLE_RATE) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate, format="WAV", subtype="PCM_16")
-    return file.getvalue()
-
-
-FAULTS = {
-    "silent": lambda good: wav(np.zeros_like(good)),
-    "noise": lambda good: wav(np.random.default_rng(0).normal(0, 0.1, good.size)),
-    "undecodable": lambda good: encode_wav(good)[: good.size],
-    "wrong_rate": lambda good: wav(good, 22_050),
-    "not_mono": lambda good: wav(np.stack([good, good], axis=1)),
-    "too_slow": lambda good: wav(np.tile(good, 12)),
-    "html": lambda good: b"<html><body>502 Bad Gateway</body></html>",
-    "runaway": lambda good: b'{"error": {"message": "It never ended.", "code": "runaway"}}',
-    "not a code": lambda good: b'{"error": {"code": "sk-secret </td>"}}',
-    "empty": lambda good: wav(good[:10]),
-    "clipped": lambda good: wav(np.clip(good * 40, -1, 1)),
-}
-REASON = {"html": "undecodable", "not a code": "undecodable"}
-
-
-class SpeechServer:
-    """Speaks `/v1/audio/speech` in a thread; `fault` is what it does to each first attempt."""
-
-    def __init__(self, good: np.ndarray) -> None:
-        self.good = good
-        self.fault: str | None = None
-        self.status = 200
-        self.port = 0
-        self.bodies: list[dict] = []
-        self.keys: set[str] = set()
-        self.batches: list[int] = []
-        self.batch_answer: object = None
-        self.refused_in_batch = "nothing says this"
-
-    async def _speech(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        self.keys.add(request.headers.get("Authorization", ""))
-        first = not any(
-            (b["input"], b["voice"]) == (body["input"], body["voice"]) for b in self.bodies
-        )
-        self.bodies.append(body)
-        if self.status != 200:
-            return web.Response(status=self.status, text="out of order")
-        broken = self.fault and first
-        data = FAULTS[self.fault](self.good) if broken else encode_wav(self.good)
-        return web.Response(body=data, content_type="audio/wav")
-
-    async def _together(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        self.batches.append(len(body["items"]))
-        if self.batch_answer is not None:
-            return web.json_response(self.batch_answer)
-        results = []
-        for index, item in enumerate(body["items"]):
-            if self.refused_in_batch in item["input"]:
-                results.append({"index": index, "status": "error", "error": "truncated"})
-                continue
-            self.bodies.append(item | {"model": body["model"]})
-            clip = b64encode(encode_wav(self.good)).decode()
-            results.append({"index": index, "status": "success", "audio_data": clip})
-        return web.json_response({"results": results[::-1]})
-
-    async def _models(self, request: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": []})
-
-    def __enter__(self) -> "SpeechServer":
-        self.start()
-        return self
-
-    def start(self) -> None:
-        ready = threading.Event()
-
-        async def main() -> None:
-            app = web.Application()
-            app.router.add_post("/v1/audio/speech", self._speech)
-            app.router.add_post("/v1/audio/speech/batch", self._together)
-            app.router.add_get("/v1/models", self._models)
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.05)
-            await runner.setup()
-            site = web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True)
-            await site.start()
-            self.port = site._server.sockets[0].getsockname()[1]
-            self.url = f"http://127.0.0.1:{self.port}/v1"
-            self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-            ready.set()
-            await self._end.wait()
-            await runner.cleanup()
-
-        self._thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
-        self._thread.start()
-        assert ready.wait(10)
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Closes the port and every connection, answered or not."""
-        self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(10)
 
 
 @pytest.fixture(scope="module")
@@ -144,37 +27,6 @@ def written(tmp_path_factory):
         recipe = write_recipe(folder / "r.toml", server.base_url, anchors=("sad",))
         shape = ["emotional.pairs_per_anchor=2", "neutral.queries=1"]
         return write_run(folder / "run", recipe, *shape), recipe, shape
-
-
-def speak(written, server, store_folder, *more, patience=1):
-    """Runs the stage with a store of its own; gives its clips and refusals."""
-    run, path, shape = written
-    blueprint = Blueprint.named(
-        str(path),
-        [
-            *shape,
-            'speech.backend="openai"',
-            f'speech.endpoints=["{server.url}"]',
-            'speech.model="Qwen3-TTS"',
-            *more,
-        ],
-    )
-    speech = blueprint.recipe.speech
-
-    async def stage(opened_run: OpenRun) -> None:
-        async with Endpoints(speech.endpoints, patience_seconds=patience, section="speech") as pool:
-            voice = ServedVoice(speech.model, opened(pool), speech.concurrency, speech.batch)
-            await speak_all(opened_run, voice)
-
-    with open_run(run, blueprint, store=store_folder) as opened_run:
-        asyncio.run(stage(opened_run))
-        store = opened_run.store
-        clips = rows(run.clips)
-        for clip in clips:
-            samples, rate = decode(store.clips.read(clip["digest"]))
-            assert (samples.shape[1], rate) == (1, SAMPLE_RATE)
-            assert len(samples) / rate == pytest.approx(clip["seconds"], abs=1e-3)
-    return clips, [row for row in rows(run.rejects) if row["stage"] == "speech"]
 
 
 def test_voice_style_language_and_seed_reach_the_server(tmp_path, written, speech):

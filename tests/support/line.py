@@ -99,7 +99,7 @@ def write_run(
             await write_texts(opened_run, opened(pool), embedder, with_responses=with_responses)
 
     with run.locked():
-        run.adopt(blueprint)
+        blueprint = run.adopt(blueprint)
         with open_run(run, blueprint, progress=progress) as opened_run:
             asyncio.run(texts(opened_run))
     return run

@@ -17,9 +17,10 @@ import psutil
 import pytest
 
 from corpus.errors import InvalidInput
-from corpus.sound.clip_audio import clip_problem, encode_flac, encode_wav, measure
+from corpus.sound.clip_audio import encode_flac, encode_wav
 from corpus.voices.builtin_server import MAX_BODY_BYTES, serve
 from corpus.voices.builtin_synthesis import MODEL_NAME, SPEAKERS, Voice
+from tests.support.clips import problem
 
 TEXT = "Could you help me plan a simple dinner?"
 ORDER = {"input": TEXT, "voice": "wren", "valence": -0.75, "arousal": -0.65, "seed": 7}
@@ -127,7 +128,7 @@ def test_the_openai_client_can_use_it(server, expected):
 def test_without_style_it_reads_plainly(server):
     status, _, clip = post(server, {"input": TEXT, "voice": "heron"})
     assert status == 200
-    assert clip_problem(measure(clip), len(TEXT.split())) is None
+    assert problem(clip, len(TEXT.split())) is None
 
 
 def test_lists_its_model_and_voices(server):

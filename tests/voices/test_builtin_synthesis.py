@@ -12,7 +12,7 @@ import pytest
 import pyworld
 
 from corpus.errors import InvalidInput
-from corpus.sound.clip_audio import clip_problem, encode_flac, measure
+from corpus.sound.clip_audio import encode_flac, measure
 from corpus.voices.builtin_synthesis import (
     CEILING,
     SAMPLE_RATE,
@@ -22,6 +22,7 @@ from corpus.voices.builtin_synthesis import (
     delivery,
     text_problem,
 )
+from tests.support.clips import problem
 
 SENTENCE = "I missed the bus again this morning. What is the quickest way to get downtown?"
 QUERY, RESPONSE = SPEAKERS
@@ -160,7 +161,7 @@ def test_every_corner_of_the_plane_passes_the_clip_rules(voice):
     for valence, arousal in itertools.product((-1.0, 1.0), (-1.0, 1.0)):
         for speaker in SPEAKERS:
             clip = voice.speak(text, speaker=speaker, valence=valence, arousal=arousal, seed=0)
-            assert clip_problem(measure(encode_flac(clip)), len(text.split())) is None
+            assert problem(encode_flac(clip), len(text.split())) is None
 
 
 def test_sentences_are_joined_with_a_pause_that_depends_on_the_rate(voice):
