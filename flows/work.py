@@ -57,7 +57,7 @@ def at_work(folder: RunFolder, blueprint: Blueprint, until: Stage) -> Iterator["
         yield _open[key]
         return
     with folder.locked():
-        folder.adopt(blueprint)
+        blueprint = folder.adopt(blueprint)
         with logged(folder.log), open_store(folder.store, blueprint.recipe.storage.url) as store:
             work = Work(OpenRun(blueprint, folder, store, Progress(folder.progress)), until)
             with _told(work), shown(work.run.progress):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import filelock
@@ -96,17 +97,23 @@ class RunFolder:
         """
         return Blueprint.of(self.read_recipe())
 
-    def adopt(self, blueprint: Blueprint) -> None:
+    def adopt(self, blueprint: Blueprint) -> Blueprint:
         """Writes the recipe into the folder, if the folder is new or holds the same corpus.
 
         A run may grow and change (more pairs, more anchors, other prompts, models and servers):
         only what no longer fits is made anew. What would make it another corpus is refused.
 
+        Returns:
+            The blueprint as the run has it: with its own loudness, where the recipe says none, so
+            that a release with another default has no clip made anew.
+
         Raises:
             InvalidInput: the folder holds another corpus.
         """
         if self.recipe.is_file():
-            _same_corpus(self.root, self.read_recipe(), blueprint.recipe)
+            there = self.read_recipe()
+            _same_corpus(self.root, there, blueprint.recipe)
+            blueprint = replace(blueprint, recipe=_with_loudness(blueprint.recipe, there))
         elif self.decisions.exists() or self.corpus.exists():
             raise InvalidInput(
                 f"{self.root} holds a run's work but no recipe.toml. Put the file back; if it is "
@@ -114,6 +121,14 @@ class RunFolder:
                 "--run-dir, and copy it here."
             )
         write_whole(self.recipe, dump_recipe(blueprint.recipe, blueprint.prompts))
+        return blueprint
+
+
+def _with_loudness(recipe: Recipe, there: Recipe) -> Recipe:
+    if "loudness" in recipe.speech.model_fields_set:
+        return recipe
+    speech = recipe.speech.model_copy(update={"loudness": there.speech.loudness})
+    return recipe.model_copy(update={"speech": speech})
 
 
 def _same_corpus(root: Path, old: Recipe, new: Recipe) -> None:

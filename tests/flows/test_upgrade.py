@@ -11,6 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from corpus.checks.clip_gates import check_clips
+from corpus.checks.gates import Gates
+from corpus.dataset.dataset_folder import DatasetFolder
+from corpus.plan.blueprint import Blueprint
+from corpus.run.run_folder import RunFolder
 from corpus.speech.speech_stage import ClipRequest
 from corpus.store.digest_store import read_log
 from schemas.prompts import Point
@@ -57,6 +62,23 @@ def test_a_whole_run_of_the_last_release_makes_the_same_files_and_asks_nothing(t
         assert server.count == 0
     assert {path.name for path in (folder / "store").rglob("*")} == made
     assert files_of(run) == json.loads((folder / "files.json").read_text())
+    gates = Gates()
+    check_clips(DatasetFolder(run.corpus), gates)  # their margins were never filled
+    failed = {gate.name for gate in gates.all if not gate.passed}
+    assert failed <= {"words_per_second_off"}  # which takes more than a few clips to mean something
+
+
+@pytest.mark.parametrize(("said", "kept"), [((), -23.0), (("speech.loudness=-25.0",), -25.0)])
+def test_a_run_keeps_the_loudness_it_was_begun_with_unless_the_recipe_says_another(
+    tmp_path, said, kept
+):
+    folder = RunFolder(shutil.copytree(RELEASES / "0.2.0", tmp_path / "run"))
+    recipe = write_recipe(tmp_path / "r.toml", "http://127.0.0.1:9/v1", anchors=("sad",))
+    asked = Blueprint.named(str(recipe), said)
+    assert folder.adopt(asked).recipe.speech.loudness == kept
+    assert folder.read_recipe().speech.loudness == kept
+    new = RunFolder(tmp_path / "new").adopt(asked)
+    assert new.recipe.speech.loudness == asked.recipe.speech.loudness
 
 
 def test_a_run_of_a_release_with_another_format_is_refused(tmp_path):
