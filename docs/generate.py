@@ -32,6 +32,7 @@ from corpus.plan.recipe_keys import (
     require_meanings,
 )
 from corpus.plan.rules import Rule
+from corpus.sound.clip_rules import CLIP_RULES
 from corpus.text.text_rules import QUERY_RULES, RESPONSE_RULES
 from flows.cli.main import cli
 from schemas.recipe import SERVING
@@ -210,7 +211,10 @@ def text_rules() -> str:
 
 SECTIONS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
     Path("docs/contributing.md"): {"wings": wings_table},
-    Path("docs/quality.md"): {"text rules": text_rules},
+    Path("docs/quality.md"): {
+        "text rules": text_rules,
+        "clip rules": lambda: rules_table(CLIP_RULES),
+    },
 }
 """Pages with generated parts: the name of each part, and what writes it. A registry of rules goes
 into its place in docs/quality.md by `rules_table`."""
