@@ -11,6 +11,7 @@ from flows.cli.common import say
 
 GROUPS = {
     "build": ("build",),
+    "estimate": ("estimate",),
     "prompts": ("anchors", "preview", "recipe"),
     "look": ("status", "check", "report"),
     "exchange": ("export", "import"),
