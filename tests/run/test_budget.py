@@ -2,16 +2,21 @@
 
 import asyncio
 import json
+import shutil
 
 import pytest
 
+from corpus.dataset.shard_writer import write_corpus
 from corpus.errors import InvalidInput, SympatheiaError
+from corpus.plan.blueprint import Blueprint
 from corpus.plan.recipe_files import load_recipe
 from corpus.run.budget import Budget
 from corpus.run.progress import Progress
+from corpus.run.run_folder import RunFolder
 from corpus.store.opening import open_store
+from schemas.recipe import Limits
 from tests.support.fake_servers import FakeTextServer
-from tests.support.line import texts_of, write_recipe, write_run
+from tests.support.line import open_run, texts_of, write_recipe, write_run
 from tests.support.replies import sometimes
 
 GPUS = ("llm.gpus=8", "llm.gpu_hour_price=2.5")
@@ -127,3 +132,12 @@ def test_a_request_that_failed_makes_room_again(tmp_path):
 def test_a_limit_that_could_never_be_reached_for_want_of_figures_is_refused(limit):
     with pytest.raises(InvalidInput, match=f"limits.{limit} is set, but"):
         load_recipe("demo", [f"limits.{limit}=1.0"])
+
+
+def test_a_limit_shapes_nothing_of_what_is_made(tmp_path, whole):
+    run = RunFolder(shutil.copytree(whole, tmp_path / "run"))
+    packed = (run.corpus / "README.md").stat().st_ino
+    recipe = run.read_recipe().model_copy(update={"limits": Limits(requests=1_000_000)})
+    with open_run(run, Blueprint.of(recipe)) as at_work:
+        write_corpus(at_work)
+    assert (run.corpus / "README.md").stat().st_ino == packed  # not written anew
