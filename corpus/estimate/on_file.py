@@ -18,12 +18,12 @@ from corpus.speech.speech_stage import QUERY, RESPONSE, clip_request, query_clip
 from corpus.speech.speech_stage import STAGE as SPEECH
 from corpus.store.digest_store import Store, read_log
 from corpus.text.llm_judge import TRIES, judge_request
+from corpus.text.queries import STAGE as QUERIES
 from corpus.text.queries import accepted_text, query_request, standing
+from corpus.text.responses import STAGE as RESPONSES
 from corpus.text.responses import response_request
-from corpus.text.text_stage import QUERY_STAGE, RESPONSE_STAGE
 from schemas.slots import PairSlot, QuerySlot
 
-QUERIES, RESPONSES = QUERY_STAGE, RESPONSE_STAGE
 QUERY_CLIPS, RESPONSE_CLIPS = "query clips", "response clips"
 TEXTS, CLIPS = (QUERIES, RESPONSES), (QUERY_CLIPS, RESPONSE_CLIPS)
 
@@ -125,7 +125,7 @@ class _Look:
                 break
             text = accepted_text(self._store, request.digest())
             found += [answer, *self._grades(pair, query, text)]
-            refused = (RESPONSE_STAGE, pair.id, attempt) in self._refused
+            refused = (RESPONSES, pair.id, attempt) in self._refused
         self._part(RESPONSES, pair.query, pair.cell).add(_texts(not refused, found))
         self._clip(pair.query, pair, None if refused else text)
 

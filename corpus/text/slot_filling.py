@@ -179,6 +179,14 @@ class Writing:
             self._jobs -= 1
             self._something_to_ask.set()
 
+        def begin(job: Coroutine[None, None, None]) -> None:
+            try:
+                task = group.create_task(counted(job))
+            except RuntimeError:  # the group is ending, because another job failed
+                job.close()
+                raise
+            task.add_done_callback(lambda _: job.close())  # a group that ends may never begin it
+
         while not self.written.gave_up:
             await self._budget.acquire()
             while (job := self._take()) is None:
@@ -187,12 +195,7 @@ class Writing:
                 self._something_to_ask.clear()
                 await self._something_to_ask.wait()
             self._jobs += 1
-            try:
-                task = group.create_task(counted(job))
-            except RuntimeError:  # the group is ending, because another job failed
-                job.close()
-                raise
-            task.add_done_callback(lambda _, job=job: job.close())  # it may never have begun
+            begin(job)
 
     def _take(self) -> Coroutine[None, None, None] | None:
         """The next job, or None while there is nothing to ask."""
