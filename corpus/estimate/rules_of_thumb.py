@@ -2,12 +2,14 @@
 
 from itertools import islice
 
-from corpus.estimate.on_file import QUERIES, QUERY_CLIPS, RESPONSES, TEXTS, Part
+from corpus.estimate.on_file import QUERY_CLIPS, TEXTS, Part
 from corpus.estimate.ranges import Range
 from corpus.plan.blueprint import Blueprint
 from corpus.servers.chat_requests import ChatRequest
 from corpus.text.llm_judge import judge_request
+from corpus.text.queries import STAGE as QUERIES
 from corpus.text.queries import query_request
+from corpus.text.responses import STAGE as RESPONSES
 from corpus.text.responses import response_request
 
 REQUESTS_A_SLOT = Range(1.0, 2.5)
