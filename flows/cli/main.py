@@ -10,8 +10,7 @@ from corpus.errors import InvalidInput, SympatheiaError, in_words
 from flows.cli.common import say
 
 GROUPS = {
-    "build": ("build",),
-    "estimate": ("estimate",),
+    "build": ("build", "estimate"),
     "prompts": ("anchors", "preview", "recipe"),
     "look": ("status", "check", "report"),
     "exchange": ("export", "import"),
