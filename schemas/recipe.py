@@ -21,6 +21,7 @@ __all__ = [
     "Dedup",
     "Emotional",
     "Judge",
+    "Limits",
     "Llm",
     "Neutral",
     "Recipe",
@@ -170,6 +171,38 @@ class Compute(Section):
     ] = ""
 
 
+class Limits(Section):
+    """What a run may use up in its whole life, however often it is continued.
+
+    A run that reaches a limit waits for what it has in flight and stops; when the limit is raised,
+    the same command goes on.
+    """
+
+    gpu_hours: Annotated[
+        StrictFloat,
+        Field(
+            ge=0.0,
+            description="Most GPU-hours, of the sections whose gpus are known; 0: no limit.",
+        ),
+    ] = 0.0
+    cost: Annotated[
+        StrictFloat,
+        Field(
+            ge=0.0,
+            description="Most that the GPUs may cost, in the currency of gpu_hour_price; 0: no "
+            "limit.",
+        ),
+    ] = 0.0
+    requests: Annotated[
+        StrictInt,
+        Field(
+            ge=0,
+            description="Most requests that are answered: texts, grades, and clips of a voice "
+            "behind a server; tries that failed are not counted. 0: no limit.",
+        ),
+    ] = 0
+
+
 class Recipe(Section):
     """Everything a run is made from."""
 
@@ -208,6 +241,7 @@ class Recipe(Section):
     shards: Shards = Shards()
     storage: Storage = Storage()
     compute: Compute = Compute()
+    limits: Limits = Limits()
     adapter: Adapter = Adapter()
 
     @model_validator(mode="after")
@@ -215,5 +249,20 @@ class Recipe(Section):
         if not self.emotional.pairs_per_anchor and not self.neutral.queries:
             raise ValueError(
                 "emotional.pairs_per_anchor and neutral.queries are both 0: nothing to make"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _limits_can_be_measured(self) -> "Recipe":
+        servers = [section for section in (self.llm, self.speech) if section.gpus]
+        if self.limits.gpu_hours and not servers:
+            raise ValueError(
+                "limits.gpu_hours is set, but GPU-hours are counted only where llm.gpus or "
+                "speech.gpus says how many GPUs there are"
+            )
+        if self.limits.cost and not any(section.gpu_hour_price for section in servers):
+            raise ValueError(
+                "limits.cost is set, but cost is counted only where gpus and gpu_hour_price of llm "
+                "or of speech say what the GPUs cost"
             )
         return self

@@ -99,7 +99,7 @@ def _inputs(run: OpenRun) -> str:
     for path in (run.folder.queries, run.folder.responses, run.folder.clips):
         digest.update(sha256(path.read_bytes()).digest())
     digest.update(run.blueprint.prompts.digest.encode())
-    places = dict.fromkeys(("prompts", "adapter", "storage", "compute"), True)
+    places = dict.fromkeys(("prompts", "adapter", "storage", "compute", "limits"), True)
     apart: dict[str, Any] = {"llm": SERVING, "speech": SERVING, "shards": {"target"}} | places
     shaping = recipe.model_dump_json(exclude=apart)
     digest.update(f"{shaping}\0{tts_model(recipe.speech)}".encode())

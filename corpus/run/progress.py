@@ -124,21 +124,21 @@ class Servers:
     until: float | None = None
     rates: dict[str, Rate] = field(default_factory=dict)
 
-    def snapshot(self, now: float) -> dict[str, Any]:
-        """The servers as plain data; tokens per second are those of completions."""
+    def used(self, now: float) -> dict[str, float | None]:
+        """Seconds at work in the run's whole life, and the GPU-hours and cost they make."""
         seconds = self.seconds_before + (self.until or now) - self.since
         hours = seconds / 3600 * self.gpus if self.gpus else None
+        cost = hours * self.gpu_hour_price if hours and self.gpu_hour_price else None
+        return {"seconds": seconds, "gpu_hours": hours, "cost": cost}
+
+    def snapshot(self, now: float) -> dict[str, Any]:
+        """The servers as plain data; tokens per second are those of completions."""
         endpoints = []
         for state in self.states():
             rate = self.rates.setdefault(state.url, Rate())
             tokens = rate.per_second(now, state.completion_tokens)
             endpoints.append(asdict(state) | {"tokens_per_second": tokens})
-        return {
-            "seconds": seconds,
-            "gpu_hours": hours,
-            "cost": hours * self.gpu_hour_price if hours and self.gpu_hour_price else None,
-            "endpoints": endpoints,
-        }
+        return {**self.used(now), "endpoints": endpoints}
 
 
 class Progress:
@@ -233,6 +233,13 @@ class Progress:
                 "stages": {name: stage.snapshot(now) for name, stage in self.stages.items()},
                 "servers": self._earlier | servers,
             }
+
+    def used(self, what: str) -> float:
+        """The "gpu_hours" or the "cost" of the run until now, as far as they are known."""
+        now = time.monotonic()
+        with self._lock:
+            groups = self._earlier | {name: one.used(now) for name, one in self._servers.items()}
+        return sum(group.get(what) or 0.0 for group in groups.values())
 
     def _write_at_times(self) -> None:
         if time.monotonic() - self._written >= WRITE_EVERY_SECONDS:

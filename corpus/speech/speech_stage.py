@@ -13,6 +13,7 @@ import asyncio
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import Protocol
@@ -20,7 +21,7 @@ from typing import Protocol
 import orjson
 
 from corpus.errors import SympatheiaError, root_cause
-from corpus.plan.blueprint import Manner
+from corpus.plan.blueprint import Blueprint, Manner
 from corpus.run.first_verdicts import FirstVerdicts
 from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows, replace_rejects, write_table
@@ -31,6 +32,7 @@ from corpus.sound.speech_recognition import Listener, require_dnsmos
 from corpus.store.digest_store import Records
 from corpus.voices.builtin_synthesis import style_loudness
 from schemas.prompts import Point
+from schemas.slots import PairSlot, QuerySlot
 from schemas.tables import CLIPS, SOUND
 
 STAGE = "speech"
@@ -150,14 +152,41 @@ def _sampled(run: OpenRun) -> frozenset[str]:
 def _slots(run: OpenRun) -> Iterator[_ClipSlot]:
     """Every clip of the corpus: each query's, followed by those of its responses."""
     blueprint, responses = run.blueprint, read_rows(run.folder.responses)
-    speech, plan = blueprint.recipe.speech, blueprint.plan
+    plan = blueprint.plan
     for slot, query in zip(plan.queries(), read_rows(run.folder.queries), strict=True):
-        manner, voice = blueprint.query_manner(slot), speech.query_voice
-        yield _ClipSlot(slot.id, QUERY, slot.cell, query["text"], voice, manner)
+        yield query_clip(blueprint, slot, query["text"])
         for pair in plan.pairs_of(slot):
-            text, voice = next(responses)["text"], speech.response_voice
-            manner = blueprint.response_manner(pair)
-            yield _ClipSlot(pair.id, RESPONSE, pair.cell, text, voice, manner)
+            yield response_clip(blueprint, pair, next(responses)["text"])
+
+
+def query_clip(blueprint: Blueprint, slot: QuerySlot, text: str) -> _ClipSlot:
+    """The clip of a query's text."""
+    voice, manner = blueprint.recipe.speech.query_voice, blueprint.query_manner(slot)
+    return _ClipSlot(slot.id, QUERY, slot.cell, text, voice, manner)
+
+
+def response_clip(blueprint: Blueprint, pair: PairSlot, text: str) -> _ClipSlot:
+    """The clip of a response's text."""
+    voice, manner = blueprint.recipe.speech.response_voice, blueprint.response_manner(pair)
+    return _ClipSlot(pair.id, RESPONSE, pair.cell, text, voice, manner)
+
+
+def clip_request(
+    blueprint: Blueprint, model: str, slot: _ClipSlot, attempt: int, *, takes_points: bool
+) -> ClipRequest:
+    """The request that makes one attempt at one clip, of a voice that takes points or words."""
+    speech, point = blueprint.recipe.speech, slot.manner.point
+    return ClipRequest(
+        model=model,
+        voice=slot.voice,
+        text=slot.text,
+        language=speech.language,
+        seed=blueprint.plan.seed(f"speech-{slot.role}", slot.id, attempt),
+        loudness=round(style_loudness(speech.loudness, point.valence, point.arousal), 2),
+        # The published run closes every style with a full stop.
+        style=None if takes_points else f"{slot.manner.style}.",
+        point=point if takes_points else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +213,7 @@ class _Speaking:
 
     def __init__(self, run: OpenRun, voice: Voice, sampled: frozenset[str]) -> None:
         self._speech = run.blueprint.recipe.speech
-        self._plan = run.blueprint.plan
+        self._run = run
         self._store = run.store
         self._voice = voice
         self._progress = run.progress
@@ -297,23 +326,9 @@ class _Speaking:
         return record
 
     def _request(self, slot: _ClipSlot, attempt: int) -> ClipRequest:
-        point = slot.manner.point
-        return ClipRequest(
-            model=self._voice.model,
-            voice=slot.voice,
-            text=slot.text,
-            language=self._speech.language,
-            seed=self._plan.seed(f"speech-{slot.role}", slot.id, attempt),
-            loudness=round(
-                style_loudness(
-                    self._speech.loudness, slot.manner.point.valence, slot.manner.point.arousal
-                ),
-                2,
-            ),
-            # The published run closes every style with a full stop.
-            style=None if self._voice.takes_points else f"{slot.manner.style}.",
-            point=point if self._voice.takes_points else None,
-        )
+        voice = self._voice
+        blueprint, points = self._run.blueprint, voice.takes_points
+        return clip_request(blueprint, voice.model, slot, attempt, takes_points=points)
 
     async def _measures(
         self, request: ClipRequest, digest: str, name: str
@@ -328,13 +343,21 @@ class _Speaking:
             heard = HeardClip(measures, len(request.text.split()))
             if judge(self._rules, heard).reason or digest in self._store.clips:
                 return measures, False
+        # Only what a server is asked for counts: the builtin voice speaks at no one's cost.
+        served = self._speech.backend == "openai"
+        async with self._run.budget.asking() if served else nullcontext():
+            return await self._made(request, digest, name, lost=record is not None), True
+
+    async def _made(
+        self, request: ClipRequest, digest: str, name: str, *, lost: bool
+    ) -> ClipMeasures:
         clip = await self._voice.speak(request, name)
-        if record is not None:  # of a clip that was lost; a voice may not say it twice alike
+        if lost:  # a voice may not say it twice alike
             self._store.forget_clip(digest)
         if clip.flac is not None:
             await asyncio.to_thread(self._store.clips.put, digest, clip.flac)
         self._store.clip_measures.put(digest, asdict(clip.measures))
-        return clip.measures, True
+        return clip.measures
 
     def shortage(self) -> str | None:
         """What stayed empty, how often and why; None if nothing did."""

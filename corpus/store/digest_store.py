@@ -115,6 +115,11 @@ class Records:
         assert isinstance(record, dict)
         return record
 
+    @property
+    def own_count(self) -> int:
+        """Number of records that are the folder's own, not from elsewhere."""
+        return sum(_segment_of(place) >= self._from_elsewhere for place in self._places.values())
+
     def values(self) -> Iterator[dict[str, Any]]:
         """Every record of the folder's own, in the order of their digests.
 

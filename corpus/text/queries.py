@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from corpus.errors import SympatheiaError
 from corpus.plan.blueprint import Blueprint
@@ -65,16 +66,8 @@ class Decisions:
 
     def __init__(self, path: Path) -> None:
         self._log = Log(path)
-        self._by_slot: defaultdict[str, list[Decision]] = defaultdict(list)
-        for entry in self._log.entries:
-            if entry["verdict"] == LEFT:
-                del self._by_slot[entry["slot"]]
-            else:
-                self._remember(_decision(entry))
+        self._by_slot = standing(self._log.entries)
         self._log.entries.clear()
-
-    def _remember(self, decision: Decision) -> None:
-        self._by_slot[decision.slot].append(decision)
 
     def of(self, slot: str) -> list[Decision]:
         """The decisions about a slot, by attempt; only the last can be an acceptance."""
@@ -88,7 +81,7 @@ class Decisions:
         """
         self._log.append([_entry(decision) for decision in decisions])
         for decision in decisions:
-            self._remember(decision)
+            self._by_slot[decision.slot].append(decision)
 
     def settle(
         self, slots: Iterable[QuerySlot], digest_of: Callable[[QuerySlot, int], str]
@@ -122,6 +115,18 @@ class Decisions:
     def close(self) -> None:
         """Closes the file."""
         self._log.close()
+
+
+def standing(entries: Iterable[dict[str, Any]]) -> defaultdict[str, list[Decision]]:
+    """What stands of the decisions on file, by slot, each slot's by attempt."""
+    by_slot: defaultdict[str, list[Decision]] = defaultdict(list)
+    for entry in entries:
+        if entry["verdict"] == LEFT:
+            del by_slot[entry["slot"]]
+        else:
+            decision = _decision(entry)
+            by_slot[decision.slot].append(decision)
+    return by_slot
 
 
 def _entry(decision: Decision) -> dict[str, object]:

@@ -99,6 +99,7 @@ class Writing:
         *,
         with_responses: bool,
     ) -> None:
+        self._run = at_work
         self._blueprint = at_work.blueprint
         self._llm = at_work.blueprint.recipe.llm
         self._plan = at_work.blueprint.plan
@@ -178,6 +179,14 @@ class Writing:
             self._jobs -= 1
             self._something_to_ask.set()
 
+        def begin(job: Coroutine[None, None, None]) -> None:
+            try:
+                task = group.create_task(counted(job))
+            except RuntimeError:  # the group is ending, because another job failed
+                job.close()
+                raise
+            task.add_done_callback(lambda _: job.close())  # a group that ends may never begin it
+
         while not self.written.gave_up:
             await self._budget.acquire()
             while (job := self._take()) is None:
@@ -186,11 +195,7 @@ class Writing:
                 self._something_to_ask.clear()
                 await self._something_to_ask.wait()
             self._jobs += 1
-            try:
-                group.create_task(counted(job))
-            except RuntimeError:  # the group is ending, because another job failed
-                job.close()
-                raise
+            begin(job)
 
     def _take(self) -> Coroutine[None, None, None] | None:
         """The next job, or None while there is nothing to ask."""
@@ -219,8 +224,9 @@ class Writing:
             stored = self._store.completions.get(digest)
             if stored is not None:
                 return ChatAnswer.from_dict(stored)
-            answer = await complete(await self._pool(), request, what)
-            self._store.completions.put(digest, answer.to_dict())
+            async with self._run.budget.asking():
+                answer = await complete(await self._pool(), request, what)
+                self._store.completions.put(digest, answer.to_dict())
             return answer
         finally:
             # Before the verdict: the server must not stand idle while it is found.

@@ -1,12 +1,13 @@
-"""`build`: a corpus, begun or continued."""
+"""`build`, a corpus begun or continued, and `estimate`, what that takes."""
 
 import gc
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from flows.cli.common import OVERRIDES, WrittenPath, say
+from flows.cli.common import AS_JSON, OVERRIDES, WrittenPath, say
 from schemas.names import STAGES, Stage
 
 if TYPE_CHECKING:  # imported where they are used, so that help and refusals come at once
@@ -75,3 +76,62 @@ def _made(run: "RunFolder", until: Stage) -> str:
         case "speech":
             return f"The clips are in {run.store}, listed in {run.clips}."
     return f"The dataset is {run.corpus}; what was refused is in {run.rejects}."
+
+
+@click.command()
+@click.argument("recipe")
+@click.option(
+    "--run-dir",
+    type=WrittenPath(path_type=Path, file_okay=False),
+    help="Where the run keeps its work, or will; runs/NAME if not given.",
+)
+@OVERRIDES
+@click.option(
+    "--probe",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Make about N pairs first, of every cell; they belong to the run.",
+)
+@AS_JSON
+def estimate(
+    recipe: str,
+    run_dir: Path | None,
+    overrides: tuple[str, ...],
+    probe: int | None,
+    as_json: bool,
+) -> None:
+    """Estimate what the rest of a run of RECIPE asks for, takes and costs.
+
+    By what the run has on file, and by rules of thumb where that is too little.
+    """
+    from corpus.estimate.forecast import estimate as forecast
+    from flows.cli.status_tables import print_estimate
+    from flows.orders import resolve
+    from schemas.orders import CorpusOrder
+
+    order = CorpusOrder(
+        recipe=recipe, run_dir=run_dir, overrides=overrides, report=False, check=False
+    )
+    asked = resolve(order)
+    if probe:
+        _make(asked, probe)
+    found = forecast(asked.blueprint, asked.folder)
+    if as_json:
+        click.echo(json.dumps(found.as_data(), indent=2))
+    else:
+        print_estimate(asked, found)
+
+
+def _make(asked: "Resolved", pairs: int) -> None:
+    """Makes so many pairs with their clips, in the run's own folder."""
+    from corpus.estimate.probe import outgrown, probe_of
+    from flows.work import at_work
+
+    probe = probe_of(asked.blueprint, pairs)
+    if outgrown(asked.folder, probe):
+        say(f"No probe is made: the run in {asked.folder.root} has begun and is larger than that.")
+        return
+    say(f"A probe of {probe.plan.pair_count:,} pairs is made in {asked.folder.root}.")
+    with at_work(asked.folder, probe, "speech") as work:
+        work.texts()
+        work.speak()

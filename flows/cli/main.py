@@ -10,7 +10,7 @@ from corpus.errors import InvalidInput, SympatheiaError, in_words
 from flows.cli.common import say
 
 GROUPS = {
-    "build": ("build",),
+    "build": ("build", "estimate"),
     "prompts": ("anchors", "preview", "recipe"),
     "look": ("status", "check", "report"),
     "exchange": ("export", "import"),

@@ -1,8 +1,8 @@
-"""What `status` and `anchors list` print."""
+"""What `status`, `estimate`, `check` and `anchors list` print."""
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -11,11 +11,16 @@ from corpus.checks.gates import Gate
 from corpus.run.progress import read_progress
 from corpus.run.run_folder import RunFolder
 from corpus.text.similar_responses import near_twins
-from flows.display import servers_tables, stages_table
+from flows.display import duration, servers_tables, stages_table
 from schemas.prompts import Anchor
 
+if TYPE_CHECKING:  # brings scipy and the stages, which `status` need not wait for
+    from corpus.estimate.forecast import Estimate
+    from corpus.estimate.ranges import Range
+    from flows.orders import Resolved
+
 LARGEST_LIST = 40
-NUMBERS = ("done", "of", "accepted", "times", "found", "limit")
+NUMBERS = ("done", "of", "accepted", "times", "found", "limit", "from", "to")
 
 
 def read_status(run: RunFolder) -> dict[str, Any]:
@@ -130,6 +135,36 @@ def print_gates(gates: Iterable[Gate]) -> None:
             "; ".join(gate.examples),
         )
     Console().print(table)
+
+
+def print_estimate(asked: "Resolved", found: "Estimate") -> None:
+    """Prints the range of each figure, and what they rest on."""
+    console = Console()
+    plan = asked.blueprint.plan
+    console.print(
+        f"{asked.blueprint.recipe.name}: {plan.pair_count:,} pairs in {asked.folder.root}, what is "
+        "left of them",
+        highlight=False,
+    )
+    table = _table("", "from", "to")
+    for name, figure in found.figures.items():
+        table.add_row(name.replace("_", " "), *_in_words(name, figure))
+    console.print(table)
+    for note in found.notes:
+        console.print(note, highlight=False, soft_wrap=True)
+
+
+def _in_words(name: str, figure: "Range | None") -> tuple[str, str]:
+    if figure is None:
+        return "not known", ""
+    match name:
+        case "wall_seconds" | "audio_seconds":
+            return duration(figure.low), duration(figure.high)
+        case "disk_bytes":
+            return f"{figure.low / 1e9:,.2f} GB", f"{figure.high / 1e9:,.2f} GB"
+        case "gpu_hours" | "cost":
+            return f"{figure.low:,.2f}", f"{figure.high:,.2f}"
+    return f"{figure.low:,.0f}", f"{figure.high:,.0f}"
 
 
 def _table(*columns: str) -> Table:

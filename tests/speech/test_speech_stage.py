@@ -149,6 +149,15 @@ def test_a_clip_that_fails_in_a_batch_is_asked_for_alone(tmp_path, written, spee
         assert sum(body["input"] == text for body in server.bodies) == 1
 
 
+def test_clips_asked_of_a_server_count_towards_the_limit_and_are_kept(tmp_path, written, speech):
+    with SpeechServer(speech) as server:
+        with pytest.raises(SympatheiaError, match=r"limits\.requests is reached.*used 5"):
+            speak(written, server, tmp_path, "limits.requests=5")
+        assert len(server.bodies) == 5
+        clips, _ = speak(written, server, tmp_path, "limits.requests=6")
+        assert (len(clips), len(server.bodies)) == (6, 6)
+
+
 @pytest.mark.parametrize("answer", [[], {}, {"results": [{"index": 9, "status": "success"}]}])
 def test_an_answer_that_is_no_batch_ends_in_a_sentence(tmp_path, written, speech, answer):
     with SpeechServer(speech) as server:

@@ -1,0 +1,176 @@
+"""What a run has on file of each of its slots, and what is left of it.
+
+A slot's requests follow from the plan alone, so their answers are looked for in the store, one
+attempt after the other. What was decided about them is in the run's decisions and in its table of
+rejects. Nothing is judged here and nothing written: a build may be at work in the folder.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from corpus.plan.blueprint import Blueprint
+from corpus.run.run_folder import RunFolder
+from corpus.run.stage_tables import read_rows
+from corpus.servers.chat_requests import ChatRequest
+from corpus.speech.builtin_voice import tts_model
+from corpus.speech.speech_stage import QUERY, RESPONSE, clip_request, query_clip, response_clip
+from corpus.speech.speech_stage import STAGE as SPEECH
+from corpus.store.digest_store import Store, read_log
+from corpus.text.llm_judge import TRIES, judge_request
+from corpus.text.queries import STAGE as QUERIES
+from corpus.text.queries import accepted_text, query_request, standing
+from corpus.text.responses import STAGE as RESPONSES
+from corpus.text.responses import response_request
+from schemas.slots import PairSlot, QuerySlot
+
+QUERY_CLIPS, RESPONSE_CLIPS = "query clips", "response clips"
+TEXTS, CLIPS = (QUERIES, RESPONSES), (QUERY_CLIPS, RESPONSE_CLIPS)
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What was asked for a slot until now; the clip that came last, its digest and seconds."""
+
+    full: bool
+    requests: int
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    clip: str = ""
+
+
+@dataclass(slots=True)
+class Part:
+    """The slots of one kind in one cell.
+
+    Attributes:
+        kind: one of `TEXTS` or `CLIPS`.
+        subset: of the corpus.
+        cell: of the plan.
+        left: slots that are not full.
+        undecided: answers on file about which nothing was decided.
+        tried: what was asked for each slot for which anything was.
+    """
+
+    kind: str
+    subset: str
+    cell: str
+    left: int = 0
+    undecided: int = 0
+    tried: list[Tried] = field(default_factory=list)
+
+    def add(self, tried: Tried) -> None:
+        """One more slot."""
+        self.left += not tried.full
+        if tried.requests:
+            self.tried.append(tried)
+
+
+def look(blueprint: Blueprint, folder: RunFolder, store: Store) -> list[Part]:
+    """Every part of a plan, with what a run folder has of it.
+
+    Raises:
+        SympatheiaError: something in the folder was changed on disk.
+    """
+    return _Look(blueprint, folder, store).parts()
+
+
+class _Look:
+    def __init__(self, blueprint: Blueprint, folder: RunFolder, store: Store) -> None:
+        self._blueprint = blueprint
+        self._store = store
+        self._decided = standing(read_log(folder.decisions))
+        rejects = read_rows(folder.rejects) if folder.rejects.exists() else iter(())
+        self._refused = {(row["stage"], row["slot"], row["attempt"]) for row in rejects}
+        self._parts: dict[tuple[str, str], Part] = {}
+
+    def parts(self) -> list[Part]:
+        plan = self._blueprint.plan
+        for slot in plan.queries():
+            query = self._query(slot)
+            for pair in plan.pairs_of(slot):
+                self._response(pair, query)
+        return list(self._parts.values())
+
+    def _part(self, kind: str, slot: QuerySlot, cell: str) -> Part:
+        return self._parts.setdefault((kind, cell), Part(kind, slot.subset, cell))
+
+    def _query(self, slot: QuerySlot) -> str | None:
+        """Counts a query's slot, and gives the query that stands in it."""
+        part = self._part(QUERIES, slot, slot.cell)
+        history, completions = self._decided[slot.id], self._store.completions
+        if any(d.digest != self._query_digest(slot, d.attempt) for d in history):
+            history = []  # the next build lets go of them
+        full = bool(history) and history[-1].reason is None
+        found = [completions.get(decision.digest) for decision in history]
+        part.add(_texts(full, [answer for answer in found if answer]))
+        if not full:
+            part.undecided += self._query_digest(slot, len(history)) in completions
+        text = accepted_text(self._store, history[-1].digest) if full else None
+        self._clip(slot, None, text)
+        return text
+
+    def _query_digest(self, slot: QuerySlot, attempt: int) -> str:
+        return query_request(self._blueprint, slot, attempt).digest()
+
+    def _response(self, pair: PairSlot, query: str | None) -> None:
+        found: list[Mapping[str, Any]] = []
+        text, refused = None, True
+        for attempt in range(self._blueprint.recipe.llm.max_attempts if query else 0):
+            assert query is not None
+            request = response_request(self._blueprint, pair, query, attempt)
+            answer = self._store.completions.get(request.digest())
+            if answer is None:
+                break
+            text = accepted_text(self._store, request.digest())
+            found += [answer, *self._grades(pair, query, text)]
+            refused = (RESPONSES, pair.id, attempt) in self._refused
+        self._part(RESPONSES, pair.query, pair.cell).add(_texts(not refused, found))
+        self._clip(pair.query, pair, None if refused else text)
+
+    def _grades(self, pair: PairSlot, query: str, response: str) -> Iterator[Mapping[str, Any]]:
+        if not self._blueprint.recipe.llm.judge.model:
+            return
+        for tried in range(TRIES):
+            request: ChatRequest = judge_request(self._blueprint, pair, query, response, tried)
+            answer = self._store.completions.get(request.digest())
+            if answer is None:
+                return
+            yield answer
+
+    def _clip(self, slot: QuerySlot, pair: PairSlot | None, text: str | None) -> None:
+        kind, cell = (RESPONSE_CLIPS, pair.cell) if pair else (QUERY_CLIPS, slot.cell)
+        part = self._part(kind, slot, cell)
+        part.add(self._clip_on_file(slot, pair, text) if text else Tried(full=False, requests=0))
+
+    def _clip_on_file(self, slot: QuerySlot, pair: PairSlot | None, text: str) -> Tried:
+        speech = self._blueprint.recipe.speech
+        clip = (
+            response_clip(self._blueprint, pair, text)
+            if pair
+            else query_clip(self._blueprint, slot, text)
+        )
+        name = f"{clip.id}-{RESPONSE if pair else QUERY}"
+        requests, seconds, refused, last = 0, 0.0, True, ""
+        for attempt in range(speech.max_attempts):
+            points = speech.backend == "builtin"
+            digest = clip_request(
+                self._blueprint, tts_model(speech), clip, attempt, takes_points=points
+            ).digest()
+            measures = self._store.clip_measures.get(digest)
+            if measures is None:
+                break
+            requests, last = requests + 1, digest
+            seconds = measures["finished_seconds"] or measures["seconds"]
+            refused = (SPEECH, name, attempt) in self._refused
+        return Tried(not refused, requests, seconds=seconds, clip=last)
+
+
+def _texts(full: bool, answers: list[Mapping[str, Any]]) -> Tried:
+    return Tried(
+        full,
+        len(answers),
+        sum(answer["prompt_tokens"] for answer in answers),
+        sum(answer["completion_tokens"] for answer in answers),
+    )
