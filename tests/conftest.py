@@ -1,4 +1,3 @@
-import atexit
 import os
 import shutil
 import signal
@@ -17,10 +16,6 @@ if threading.current_thread() is threading.main_thread():
 # Nothing in the tests may reach beyond this machine.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
-
-# What is remembered for the user is no business of tests, nor is theirs the user's.
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="sympatheia-cache-")
-atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 from corpus.plan.prompt_files import BUNDLED, Prompts, load_prompts
 from corpus.plan.recipe_files import load_recipe

@@ -363,21 +363,3 @@ def gates_as_data(outcomes: Iterable[Outcome]) -> dict[str, Any]:
         for outcome in outcomes
     ]
     return {"passed": all(outcome["passed"] for outcome in listed), "gates": listed}
-
-
-def gates_table() -> str:
-    """The registry as a table in Markdown."""
-    lines = [
-        "| gate | lets through | what it counts or measures | what to know |",
-        "| --- | --- | --- | --- |",
-    ]
-    lines += [
-        f"| `{gate.name}` | {_let_through(gate)} | {gate.counts} | {gate.about} |" for gate in GATES
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _let_through(gate: Gate) -> str:
-    if gate.limit is None:
-        return "at most the recipe's limit"
-    return f"at most {gate.limit:,.12g} {gate.unit}" if gate.limit else "none"

@@ -7,8 +7,6 @@ looks at what has changed.
 """
 
 import logging
-import os
-import tempfile
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +16,7 @@ import orjson
 
 from corpus.checks.gates import Gates
 from corpus.dataset.dataset_folder import DatasetFolder
+from corpus.run.cache_folder import cache_folder
 from corpus.run.progress import Progress
 from corpus.run.up_to_date import code_digest
 from corpus.store.digest_store import write_whole
@@ -29,14 +28,6 @@ STAGES = (FILES, TEXTS, CLIPS, QUERIES)
 clips that are measured, and queries that are embedded."""
 
 log = logging.getLogger(__name__)
-
-
-def user_cache() -> Path:
-    """This user's folder for what may be deleted at any time (XDG base directories)."""
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sympatheia"
-    except RuntimeError:  # a user without a home, as in some containers
-        return Path(tempfile.gettempdir()) / f"sympatheia-{os.getuid()}"
 
 
 class Memory:
@@ -84,7 +75,7 @@ class Inspection:
     dataset: DatasetFolder
     gates: Gates = field(default_factory=Gates)
     progress: Progress = field(default_factory=lambda: Progress(None))
-    memory: Memory = field(default_factory=lambda: Memory(user_cache()))
+    memory: Memory = field(default_factory=lambda: Memory(cache_folder()))
     digests: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -76,11 +76,7 @@ class DatasetFolder:
             try:
                 pq.ParquetFile(path).close()
             except (pa.ArrowInvalid, OSError) as error:
-                raise SympatheiaError(
-                    f"{path} is {'damaged' if path.is_file() else 'missing'}. Build the corpus "
-                    "again from its run folder, or fetch the dataset anew; 'sympatheia check' "
-                    "tells what else is wrong."
-                ) from error
+                raise unreadable(path) from error
         return paths
 
     def rows(
@@ -134,11 +130,26 @@ def split_of(path: Path) -> str:
 def shard_rows(
     path: Path, columns: Sequence[str] = ROWS.names, groups: Iterable[int] | None = None
 ) -> Iterator[Row]:
-    """The rows of a Parquet file, or of some of its row groups, in order; memory stays flat."""
+    """The rows of a Parquet file, or of some of its row groups, in order; memory stays flat.
+
+    Raises:
+        SympatheiaError: the file is missing or damaged.
+    """
     at_once = ROWS_AT_ONCE if set(columns) <= set(TEXT_ROWS.names) else CLIPS_AT_ONCE
-    with opened(path) as file:
-        for batch in batches(file, at_once, columns, groups):
-            yield from batch.to_pylist()
+    try:
+        with opened(path) as file:
+            for batch in batches(file, at_once, columns, groups):
+                yield from batch.to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise unreadable(path) from error
+
+
+def unreadable(path: Path) -> SympatheiaError:
+    """What is said of a Parquet file that cannot be read."""
+    return SympatheiaError(
+        f"{path} is {'damaged' if path.is_file() else 'missing'}. Build the corpus again from its "
+        "run folder, or fetch the dataset anew; 'sympatheia check' tells what else is wrong."
+    )
 
 
 def opened(path: Path) -> pq.ParquetFile:
