@@ -23,6 +23,7 @@ from typing import Any
 
 import click
 
+from corpus.checks.gates import GATES
 from corpus.errors import SympatheiaError
 from corpus.plan.recipe_keys import (
     RecipeKey,
@@ -209,11 +210,22 @@ def text_rules() -> str:
     return "\n\n".join(f"{title}\n\n{rules_table(rules)}" for title, rules in parts)
 
 
+def gates_table() -> str:
+    """The registry of gates: what each counts or measures, and the most that passes."""
+    rows = [table_row("gate", "what it counts or measures", "at most", "what to know")]
+    rows.append(table_row(*["---"] * 4))
+    for gate in GATES:
+        limit = "the recipe's" if gate.limit is None else f"{gate.limit:,.12g}"
+        rows.append(table_row(f"`{gate.name}`", gate.counts, limit, gate.about))
+    return "\n".join(rows)
+
+
 SECTIONS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
     Path("docs/contributing.md"): {"wings": wings_table},
     Path("docs/quality.md"): {
         "text rules": text_rules,
         "clip rules": lambda: rules_table(CLIP_RULES),
+        "gates": gates_table,
     },
 }
 """Pages with generated parts: the name of each part, and what writes it. A registry of rules goes

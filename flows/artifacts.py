@@ -19,7 +19,7 @@ from prefect.artifacts import (
 )
 from prefect.exceptions import PrefectException
 
-from corpus.checks.gates import Gate, gates_as_data
+from corpus.checks.gates import Outcome, gates_as_data
 from corpus.run.progress import Progress
 from flows.display import duration, servers_line
 
@@ -105,11 +105,11 @@ def leave_link(name: str, what: str, address: str) -> None:
         )
 
 
-def leave_gates(name: str, gates: Iterable[Gate]) -> None:
+def leave_gates(name: str, outcomes: Iterable[Outcome]) -> None:
     """Leaves a table of the gates of a dataset, passed or not."""
     with _as_far_as_prefect_listens():
         create_table_artifact(
-            gates_as_data(gates)["gates"], key=_key(name, "gates"), description=f"{name}: gates"
+            gates_as_data(outcomes)["gates"], key=_key(name, "gates"), description=f"{name}: gates"
         )
 
 

@@ -7,7 +7,10 @@ from prefect import flow, runtime, task
 from prefect.cache_policies import NO_CACHE
 
 from corpus.checks.gates import require_passed
+from corpus.checks.inspection import STAGES as LOOKED_AT
 from corpus.errors import InvalidInput
+from corpus.opened import Corpus
+from corpus.run.progress import Progress
 from flows.artifacts import leave_gates, leave_link, on_prefects_pages
 from flows.orders import Resolved, resolve
 from flows.sentences import fails_in_words
@@ -106,16 +109,14 @@ def pack(work: Work) -> None:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def report(name: str, run_dir: Path) -> None:
     """Writes the report."""
-    from corpus.report.page import write_report
-
-    leave_link(name, "report", write_report(run_dir, None).resolve().as_uri())
+    leave_link(name, "report", Corpus.open(run_dir).write_report().resolve().as_uri())
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def check(name: str, run_dir: Path) -> None:
     """Has the dataset pass every gate."""
-    from corpus.checks.dataset_check import check_folder
-
-    gates = check_folder(run_dir)
-    leave_gates(name, gates)
-    require_passed(gates)
+    progress = Progress(None)
+    with on_prefects_pages(name, progress, LOOKED_AT):
+        outcomes = Corpus.open(run_dir).gates(progress)
+    leave_gates(name, outcomes)
+    require_passed(outcomes)

@@ -24,7 +24,7 @@ from corpus.adapter.devices import devices_here
 from corpus.adapter.sequence_format import sequence
 from corpus.adapter.speech_tokens import checkpoint_digest, checkpoint_folder
 from corpus.compute.local_or_dask import Workers
-from corpus.dataset.dataset_folder import DatasetFolder, dataset_root
+from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.dataset.manifest import NAME
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.run.progress import Progress
@@ -155,7 +155,7 @@ def _dataset(run: RunFolder) -> DatasetFolder:
         raise InvalidInput(
             f"The run {run.root} has no corpus yet; 'sympatheia build' with its recipe makes it."
         )
-    return DatasetFolder(dataset_root(run.root))
+    return DatasetFolder(run.root)
 
 
 def _require_rows(dataset: DatasetFolder) -> None:

@@ -1,22 +1,22 @@
 """Gates about the files of a dataset folder: that they are those of the manifest, whole and apt."""
 
+import os
 import re
 from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from huggingface_hub import DatasetCard
 
-from corpus.checks.gates import Gates
-from corpus.dataset.dataset_folder import DatasetFolder
-from corpus.dataset.manifest import NAME, facts_of
+from corpus.checks.inspection import FILES, Inspection
+from corpus.dataset.dataset_folder import CLIPS_AT_ONCE, batches, opened
+from corpus.dataset.manifest import NAME, FileFacts, facts_of
 from schemas.slots import SPLITS, SUBSETS, TEXT
 from schemas.tables import FEATURES, ROWS, TEXT_ROWS
-
-# Guidance of the Hub: larger ones are slow to stream, or not shown by its viewer.
-MAX_SHARD_BYTES = 500_000_000
-MAX_ROW_GROUP_BYTES = 100_000_000
 
 _SHARD = re.compile(r"data/(\w+)/(\w+)-(\d{5})-of-(\d{5})\.parquet")
 _NOT_IN_MANIFEST = {NAME, ".gitattributes"}
@@ -29,8 +29,9 @@ _PARTS: dict[str, tuple[str, ...]] = {
 """The card's configs, and the subsets whose rows each has."""
 
 
-def check_files(dataset: DatasetFolder, gates: Gates) -> None:
+def check_files(look: Inspection) -> None:
     """Every file of the manifest is there, unchanged, and there are no others."""
+    dataset, gates = look.dataset, look.gates
     gates.open("file_missing", "file_not_in_manifest", "checksum", "shard_name")
     present = {
         dataset.name(path)
@@ -38,11 +39,12 @@ def check_files(dataset: DatasetFolder, gates: Gates) -> None:
         # Downloads from the Hub keep notes of theirs in a .cache folder.
         if path.is_file() and ".cache" not in path.relative_to(dataset.root).parts
     }
-    for name, facts in dataset.manifest.files.items():
-        if name not in present:
+    for name, facts in _facts(look, present):
+        if facts is None:
             gates.offend("file_missing", name)
-        elif facts_of(dataset.root / name, facts.rows) != facts:
+        elif facts != dataset.manifest.files[name]:
             gates.offend("checksum", name)
+        look.progress.filled(FILES, "")
     for name in sorted(present - set(dataset.manifest.files) - _NOT_IN_MANIFEST):
         gates.offend("file_not_in_manifest", name)
     parts: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
@@ -57,8 +59,23 @@ def check_files(dataset: DatasetFolder, gates: Gates) -> None:
             gates.offend("shard_name", f"data/{part}/{split}: not numbered in a row")
 
 
-def check_card(dataset: DatasetFolder, gates: Gates) -> None:
+def _facts(look: Inspection, present: set[str]) -> Iterator[tuple[str, FileFacts | None]]:
+    """What the files of the manifest are now, in order; None of one that is missing."""
+    files = look.dataset.manifest.files
+
+    def found(name: str) -> FileFacts | None:
+        return facts_of(look.dataset.root / name, files[name].rows) if name in present else None
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing needs no interpreter
+        for name, facts in zip(files, pool.map(found, files), strict=True):
+            if facts is not None:
+                look.digests[name] = facts.sha256
+            yield name, facts
+
+
+def check_card(look: Inspection) -> None:
     """The card can be read, has the Hub's metadata, and its configs have the rows planned."""
+    dataset, gates = look.dataset, look.gates
     gates.open("card")
     path = dataset.root / "README.md"
     try:
@@ -93,17 +110,16 @@ def check_card(dataset: DatasetFolder, gates: Gates) -> None:
                     gates.offend("card", f"{config}, {split}: {pattern} matches no file")
 
 
-def check_parquet(dataset: DatasetFolder, gates: Gates) -> None:
+def check_parquet(look: Inspection) -> None:
     """Every Parquet file can be read, by `datasets` too; fills `dataset.readable`."""
+    dataset, gates = look.dataset, look.gates
+    dataset.readable = []
     gates.open("unreadable", "columns", "features", "page_index", "rows_in_file")
     largest_shard = largest_group = 0
     for path in dataset.parquet_files():
         name = dataset.name(path)
         try:
-            with pq.ParquetFile(path) as file:
-                meta, schema = file.metadata, file.schema_arrow
-                for group in range(file.num_row_groups):
-                    file.read_row_group(group)  # every page: a flipped byte may be anywhere
+            meta, schema = _read_whole(look, path)
         except (pa.ArrowInvalid, OSError) as error:
             gates.offend("unreadable", f"{name}: {str(error).splitlines()[0]:.100}")
             continue
@@ -124,8 +140,22 @@ def check_parquet(dataset: DatasetFolder, gates: Gates) -> None:
         largest_shard = max(largest_shard, path.stat().st_size)
         largest_group = max([largest_group, *(group.total_byte_size for group in groups)])
     slow = "the Hub's viewer and streaming are slow beyond"
-    gates.measure("largest_shard_bytes", largest_shard, MAX_SHARD_BYTES, slow)
-    gates.measure("largest_row_group_bytes", largest_group, MAX_ROW_GROUP_BYTES, slow)
+    gates.measure("largest_shard_bytes", largest_shard, slow)
+    gates.measure("largest_row_group_bytes", largest_group, slow)
+
+
+def _read_whole(look: Inspection, path: Path) -> tuple[pq.FileMetaData, pa.Schema]:
+    """What a Parquet file says of itself, once all of it was read: any byte may be flipped."""
+    digest = look.digest_of(path)
+    known = digest is not None and look.memory.recall(f"pages {digest}")
+    with opened(path) as file:
+        if not known:
+            for _ in batches(file, CLIPS_AT_ONCE):
+                pass
+        meta, schema = file.metadata, file.schema_arrow
+    if digest is not None and not known:
+        look.memory.keep(f"pages {digest}", True)
+    return meta, schema
 
 
 def _has_features(schema: pa.Schema) -> bool:

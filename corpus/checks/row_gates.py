@@ -1,24 +1,26 @@
 """Gates about the rows of a dataset folder: ids, splits, coordinates, texts and near-duplicates."""
 
 from collections import Counter
+from hashlib import sha256
 
 import numpy as np
 
-from corpus.checks.gates import Gates
-from corpus.dataset.dataset_folder import DatasetFolder, Row
+from corpus.checks.inspection import QUERIES, TEXTS, Inspection
+from corpus.dataset.dataset_folder import DatasetFolder, Row, split_of
 from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.text.cleaning import clean
-from corpus.text.near_duplicate_queries import Accepted
+from corpus.text.near_duplicate_queries import Accepted, Vectors
 from corpus.text.text_rules import TextRules
 from schemas.slots import SPLITS, SUBSETS, TEXT, PairSlot
 
 TRAIN = SPLITS[0]
 BLOCK = 1024
-"""Queries of one split that are compared with all of the other in one matrix product."""
+"""Queries that are embedded in one call, or compared with another split in one product."""
 
 
-def check_rows(dataset: DatasetFolder, gates: Gates) -> None:
+def check_rows(look: Inspection) -> None:
     """Exactly the planned ids, in their order and splits, with what the plan says of them."""
+    dataset, gates = look.dataset, look.gates
     gates.open("id_missing", "id_unknown", "id_twice", "order", "split", "null")
     gates.open("subset", "query_id", "emotion", "coordinates", "topic", "style", "voice")
     seen: Counter[str] = Counter()
@@ -32,7 +34,7 @@ def check_rows(dataset: DatasetFolder, gates: Gates) -> None:
             if slot is None:
                 gates.offend("id_unknown", f"{row['id']} in {path.name}")
                 continue
-            split = path.name.partition("-")[0]
+            split = split_of(path)
             if last.get(split, -1) > place[slot.id]:
                 gates.offend("order", f"{slot.id} comes too late in {part}, {split}")
             last[split] = place[slot.id]
@@ -41,10 +43,11 @@ def check_rows(dataset: DatasetFolder, gates: Gates) -> None:
             for name, offends in _offences(dataset, slot, row, part, topics).items():
                 if offends:
                     gates.offend(name, slot.id)
-    _check_counts(dataset, gates, seen)
+    _check_counts(look, seen)
 
 
-def _check_counts(dataset: DatasetFolder, gates: Gates, seen: Counter[str]) -> None:
+def _check_counts(look: Inspection, seen: Counter[str]) -> None:
+    dataset, gates = look.dataset, look.gates
     for slot_id in dataset.slots:
         if not seen[slot_id]:
             gates.offend("id_missing", slot_id)
@@ -53,11 +56,11 @@ def _check_counts(dataset: DatasetFolder, gates: Gates, seen: Counter[str]) -> N
     planned = Counter((slot.query.subset, slot.anchor) for slot in dataset.slots.values())
     found = Counter(
         (dataset.slots[slot_id].query.subset, dataset.slots[slot_id].anchor)
-        for slot_id in dataset.pairs
+        for slot_id in seen.keys() & dataset.slots.keys()
     )
     worst = max(planned, key=lambda cell: planned[cell] - found[cell])
     lack = planned[worst] - found[worst]
-    gates.measure("pairs_lacking_in_a_cell", lack, 0, f"{worst[0]}, {worst[1]}: {found[worst]}")
+    gates.measure("pairs_lacking_in_a_cell", lack, f"{worst[0]}, {worst[1]}: {found[worst]}")
 
 
 def _offences(
@@ -80,34 +83,44 @@ def _offences(
     }
 
 
-def check_light_config(dataset: DatasetFolder, gates: Gates) -> None:
+def check_light_config(look: Inspection) -> None:
     """The light config has the same rows."""
+    dataset, gates = look.dataset, look.gates
     gates.open("text_config")
+    pairs = {row["id"]: _digest(row) for row in dataset.pairs()}
     seen = set()
     for _, row in dataset.rows(TEXT):
         seen.add(row["id"])
-        if dataset.pairs.get(row["id"]) != row:
+        if pairs.get(row["id"]) != _digest(row):
             gates.offend("text_config", f"{row['id']} differs from its pair")
-    for slot_id in dataset.pairs:
+    for slot_id in pairs:
         if slot_id not in seen:
             gates.offend("text_config", f"{slot_id} is missing")
 
 
-def check_texts(dataset: DatasetFolder, gates: Gates) -> dict[str, str]:
+def _digest(row: Row) -> bytes:
+    """What two rows have in common only if they are alike, so that neither need be kept."""
+    return sha256(repr(sorted(row.items())).encode()).digest()
+
+
+def check_texts(look: Inspection) -> dict[str, str]:
     """Every text is one that its run would accept; gives the queries by id."""
+    dataset, gates = look.dataset, look.gates
     gates.open("empty_text", "not_clean", "query_rule", "response_rule")
     gates.open("response_twice", "query_not_shared")
     rules = TextRules(dataset.blueprint)
     queries: dict[str, str] = {}
-    responses: dict[str, str] = {}
-    for slot_id, row in dataset.pairs.items():
-        slot, query, response = dataset.slots[slot_id], row["query_text"], row["response_text"]
+    responses: dict[bytes, str] = {}
+    for row in dataset.pairs():
+        slot_id, query, response = row["id"], row["query_text"], row["response_text"]
+        slot = dataset.slots[slot_id]
+        look.progress.filled(TEXTS, slot.query.subset)
         if not query or not response:
             gates.offend("empty_text", slot_id)
             continue
         if queries.setdefault(slot.query.id, query) != query:
             gates.offend("query_not_shared", slot_id)
-        first = responses.setdefault(response, slot_id)
+        first = responses.setdefault(sha256(response.encode()).digest(), slot_id)
         if first != slot_id:
             gates.offend("response_twice", f"{slot_id} says what {first} says")
         for text in (query, response):
@@ -122,26 +135,57 @@ def check_texts(dataset: DatasetFolder, gates: Gates) -> dict[str, str]:
     return queries
 
 
-def check_queries_apart(dataset: DatasetFolder, gates: Gates, queries: dict[str, str]) -> None:
+def check_queries_apart(look: Inspection, queries: dict[str, str]) -> None:
     """No two queries are closer than the threshold, in all and across splits; embedded anew.
 
     Raises:
         InvalidInput: the model that compares queries cannot be loaded.
+        SympatheiaError: the process that embeds died.
     """
-    threshold = dataset.manifest.dedup.threshold
-    ids = list(queries)
-    with EmbeddingProcess(dataset.manifest.dedup.model) as embedder:
-        vectors = embedder.encode(list(queries.values()))
+    dedup = look.dataset.manifest.dedup
+    split_of_query = {slot.query.id: slot.query.split for slot in look.dataset.slots.values()}
+    splits: list[str] = [split_of_query[query_id] for query_id in queries]
+    key = sha256(repr((dedup.model, list(queries.items()), splits)).encode()).hexdigest()
+    found = look.memory.recall(f"apart {key}")
+    if found is None:
+        vectors = _embedded(look, list(queries.values()))
+        found = {
+            "query_similarity": _nearest(list(queries), vectors),
+            "query_similarity_across_splits": _nearest_across(list(queries), vectors, splits),
+        }
+        look.memory.keep(f"apart {key}", found)
+    else:
+        for _ in queries:
+            look.progress.filled(QUERIES, "")
+    for name, (similarity, pair) in found.items():
+        look.gates.measure(name, similarity, pair, dedup.threshold)
+
+
+def _embedded(look: Inspection, texts: list[str]) -> Vectors:
+    """The embeddings of texts, float32 [n, d]."""
+    blocks = []
+    with EmbeddingProcess(look.dataset.manifest.dedup.model) as embedder:
+        for start in range(0, max(1, len(texts)), BLOCK):
+            blocks.append(embedder.encode(texts[start : start + BLOCK]))
+            for _ in blocks[-1]:
+                look.progress.filled(QUERIES, "")
+    return np.concatenate(blocks)
+
+
+def _nearest(ids: list[str], vectors: Vectors) -> tuple[float, str]:
+    """The cosine of the two nearest, and who they are."""
     # At a threshold of 1 nothing is refused, and each one's nearest before it is named.
     verdicts = Accepted(1.0).judge(ids, vectors)
     nearest = max(verdicts, key=lambda verdict: verdict.similarity or 0.0, default=None)
-    found = (nearest.similarity or 0.0) if nearest else 0.0
-    pair = f"{nearest.id} and {nearest.nearest_id}" if nearest else ""
-    gates.measure("query_similarity", found, threshold, pair)
+    if nearest is None:
+        return 0.0, ""
+    return nearest.similarity or 0.0, f"{nearest.id} and {nearest.nearest_id}"
 
-    splits = {slot.query.id: slot.query.split for slot in dataset.slots.values()}
-    train = [n for n, slot_id in enumerate(ids) if splits[slot_id] == TRAIN]
-    others = [n for n, slot_id in enumerate(ids) if splits[slot_id] != TRAIN]
+
+def _nearest_across(ids: list[str], vectors: Vectors, splits: list[str]) -> tuple[float, str]:
+    """The cosine of the two nearest of different splits, and who they are."""
+    train = [n for n, split in enumerate(splits) if split == TRAIN]
+    others = [n for n, split in enumerate(splits) if split != TRAIN]
     found, pair = 0.0, ""
     for start in range(0, len(others) if train else 0, BLOCK):
         block = others[start : start + BLOCK]
@@ -150,4 +194,4 @@ def check_queries_apart(dataset: DatasetFolder, gates: Gates, queries: dict[str,
         if scores[row, column] > found:
             found = round(float(scores[row, column]), 6)
             pair = f"{ids[block[row]]} and {ids[train[column]]}"
-    gates.measure("query_similarity_across_splits", found, threshold, pair)
+    return found, pair

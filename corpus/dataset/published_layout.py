@@ -25,7 +25,7 @@ from typing import Any
 import orjson
 import pyarrow.parquet as pq
 
-from corpus.dataset.dataset_folder import DatasetFolder, dataset_root
+from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.dataset.shard_writer import Clip, Said, row_of, write_dataset
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.plan.blueprint import Blueprint
@@ -82,17 +82,14 @@ def export(folder: Path, output: Path) -> int:
         InvalidInput: there is no dataset in the folder, or the output is there already.
         OSError: the disk is full or fails.
     """
-    dataset = DatasetFolder(dataset_root(folder))
-    dataset.require_files()
+    dataset = DatasetFolder(folder)
+    shards = [path for path in dataset.readable if path.parent.name in SUBSETS]
     if output.exists():
         raise InvalidInput(f"{output} is there already; name a new folder.")
     unfinished = output.with_name(f".{output.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        pairs = 0
-        for path in dataset.readable:
-            if path.parent.name in SUBSETS:
-                pairs += _export_shard(path, unfinished)
+        pairs = sum(_export_shard(path, unfinished) for path in shards)
         unfinished.rename(output)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -6,15 +6,15 @@ files alone: nothing is asked of a server, and the same run gives the same repor
 
 import io
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
 import orjson
-import pyarrow.parquet as pq
 import soundfile
 
 from corpus.dataset.dataset_folder import DatasetFolder
@@ -46,34 +46,35 @@ class Sample:
     response: bytes
 
 
-def gather(dataset: DatasetFolder, run: RunFolder) -> Facts:
+def gather(dataset: DatasetFolder) -> Facts:
     """Every figure of the report.
 
     What only a run's own folder knows (refusals, similarities, sound, cost) is None where the
-    dataset was found without it.
+    dataset was opened without it.
+
+    Raises:
+        InvalidInput: the dataset has none of the rows it was planned to have.
+        SympatheiaError: a file of the dataset or of the run is missing or damaged.
     """
-    pairs = list(dataset.pairs.values())
-    if not pairs:
-        raise InvalidInput(
-            f"{dataset.root} has no rows of its plan; 'sympatheia check {dataset.root}' shows what "
-            "is wrong with it."
-        )
+    run, counted = dataset.run, _counted(dataset)
     threshold = dataset.manifest.dedup.threshold
     facts = {
         "name": dataset.manifest.name,
         "seed": dataset.manifest.seed,
         "prompts_digest": dataset.manifest.prompts_digest,
-        "llm_model": pairs[0]["llm_model"],
-        "tts_model": pairs[0]["tts_model"],
+        "llm_model": counted.llm_model,
+        "tts_model": counted.tts_model,
         "pairs": {
-            subset: {
-                split: sum((row["subset"], row["split"]) == (subset, split) for row in pairs)
-                for split in SPLITS
-            }
-            for subset in SUBSETS
+            subset: {split: counted.pairs[subset, split] for split in SPLITS} for subset in SUBSETS
         },
-        "anchors": _anchors(dataset, pairs),
-        **_lengths(pairs),
+        "anchors": _anchors(dataset, counted),
+        "queries": len(counted.queries),
+        "hours": {
+            role: round(sum(map(sum, by_subset.values())) / 3600, 3)
+            for role, by_subset in counted.seconds.items()
+        },
+        "seconds": {role: histogram(values) for role, values in counted.seconds.items()},
+        "words": {role: histogram(values) for role, values in counted.words.items()},
         "duplicates": None,
         "near_twins": None,
         "refusals": None,
@@ -86,19 +87,58 @@ def gather(dataset: DatasetFolder, run: RunFolder) -> Facts:
             raise SympatheiaError(
                 f"{run.rejects} is missing; building {run.root} again makes it anew from the store."
             )
-        rejects = list(read_rows(run.rejects))
         facts |= {
-            "duplicates": _duplicates(run, rejects, threshold),
+            "duplicates": _duplicates(run, threshold),
             "near_twins": _twins(run, threshold),
-            "refusals": _refusals(dataset, rejects) | {"reported": _reported(run)},
-            "sound": _sound(dataset, run),
-            "cost": _cost(run, facts),
+            "refusals": _refusals(dataset) | {"reported": _reported(run)},
+            "sound": _sound(dataset),
+            "cost": _cost(run, counted.pairs.total()),
         }
     return facts
 
 
-def _anchors(dataset: DatasetFolder, pairs: list[Row]) -> list[Facts]:
-    counts = Counter((row["response_emotion"], row["subset"]) for row in pairs)
+@dataclass
+class _Counted:
+    """What is counted and measured of the pairs as they go by; lengths by role and subset."""
+
+    llm_model: str
+    tts_model: str
+    pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
+    anchors: Counter[tuple[str, str]] = field(default_factory=Counter)
+    queries: set[str] = field(default_factory=set)
+    seconds: dict[str, dict[str, list[float]]] = field(default_factory=lambda: _by_role())
+    words: dict[str, dict[str, list[float]]] = field(default_factory=lambda: _by_role())
+
+    def add(self, row: Row) -> None:
+        """Counts a pair; a query that several share counts once."""
+        self.pairs[row["subset"], row["split"]] += 1
+        self.anchors[row["response_emotion"], row["subset"]] += 1
+        roles = (RESPONSE,) if row["query_id"] in self.queries else (QUERY, RESPONSE)
+        self.queries.add(row["query_id"])
+        for role in roles:
+            self.seconds[role][row["subset"]].append(row[f"{role}_seconds"])
+            self.words[role][row["subset"]].append(len(row[f"{role}_text"].split()))
+
+
+def _by_role() -> dict[str, dict[str, list[float]]]:
+    return {QUERY: defaultdict(list), RESPONSE: defaultdict(list)}
+
+
+def _counted(dataset: DatasetFolder) -> _Counted:
+    pairs = dataset.pairs()
+    first = next(pairs, None)
+    if first is None:
+        raise InvalidInput(
+            f"{dataset.root} has no rows of its plan; 'sympatheia check {dataset.root}' shows what "
+            "is wrong with it."
+        )
+    counted = _Counted(first["llm_model"], first["tts_model"])
+    for row in chain((first,), pairs):
+        counted.add(row)
+    return counted
+
+
+def _anchors(dataset: DatasetFolder, counted: _Counted) -> list[Facts]:
     return [
         {
             "name": name,
@@ -106,39 +146,10 @@ def _anchors(dataset: DatasetFolder, pairs: list[Row]) -> list[Facts]:
             "arousal": anchor.arousal,
             "query_style": anchor.query_style,
             "response_style": anchor.response_style,
-            **{subset: counts[name, subset] for subset in SUBSETS},
+            **{subset: counted.anchors[name, subset] for subset in SUBSETS},
         }
         for name, anchor in dataset.blueprint.plan.anchors.items()
     ]
-
-
-def _lengths(pairs: list[Row]) -> Facts:
-    """Hours, and how long queries and responses are; a shared query counts once."""
-    spoken = {QUERY: list({row["query_id"]: row for row in pairs}.values()), RESPONSE: pairs}
-    seconds = {role: _by_subset(rows, f"{role}_seconds", float) for role, rows in spoken.items()}
-    words = {role: _by_subset(rows, f"{role}_text", _words) for role, rows in spoken.items()}
-    return {
-        "queries": len(spoken[QUERY]),
-        "hours": {
-            role: round(sum(map(sum, by_subset.values())) / 3600, 3)
-            for role, by_subset in seconds.items()
-        },
-        "seconds": {role: histogram(values) for role, values in seconds.items()},
-        "words": {role: histogram(values) for role, values in words.items()},
-    }
-
-
-def _words(text: str) -> float:
-    return len(text.split())
-
-
-def _by_subset(
-    rows: Iterable[Row], column: str, measure: Callable[[Any], float]
-) -> dict[str, list[float]]:
-    found: defaultdict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        found[row["subset"]].append(measure(row[column]))
-    return dict(found)
 
 
 def histogram(
@@ -167,9 +178,10 @@ def histogram(
     }
 
 
-def _duplicates(run: RunFolder, rejects: list[Row], threshold: float) -> Facts:
+def _duplicates(run: RunFolder, threshold: float) -> Facts:
     """How near each query came to one accepted before it."""
     accepted = [row["similarity"] for row in read_rows(run.queries)]
+    rejects = read_rows(run.rejects)
     refused = [row["similarity"] for row in rejects if row["reason"] == NEAR_DUPLICATE]
     series = {
         "accepted": [value for value in accepted if value is not None],
@@ -186,7 +198,7 @@ def _twins(run: RunFolder, threshold: float) -> Facts | None:
     return {**found, **histogram({"responses": values}, (0.0, 1.0), SIMILARITY_BINS)}
 
 
-def _refusals(dataset: DatasetFolder, rejects: list[Row]) -> Facts:
+def _refusals(dataset: DatasetFolder) -> Facts:
     """Refused candidates by stage, rule and cell, and the share that was kept."""
     cells: dict[str, dict[str, str]] = {
         "queries": {slot.id: slot.cell for slot in dataset.blueprint.plan.queries()},
@@ -201,7 +213,7 @@ def _refusals(dataset: DatasetFolder, rejects: list[Row]) -> Facts:
     by_cell: defaultdict[str, defaultdict[str, Counter[str]]] = defaultdict(
         lambda: defaultdict(Counter)
     )
-    for row in rejects:
+    for row in read_rows(dataset.run.rejects):
         cell = cells[row["stage"]].get(row["slot"], "no longer planned")
         rules[row["stage"]][row["reason"]] += 1
         by_cell[row["stage"]][cell][row["reason"]] += 1
@@ -228,11 +240,11 @@ def _reported(run: RunFolder) -> dict[str, dict[str, int]]:
     return {name: found for name, stage in stages.items() if (found := stage.get("reported"))}
 
 
-def _sound(dataset: DatasetFolder, run: RunFolder) -> Facts | None:
+def _sound(dataset: DatasetFolder) -> Facts | None:
     """The prosody of the clips against their anchors, and what listening found; None unmeasured."""
-    if not run.sound.is_file():
+    if not dataset.run.sound.is_file():
         return None
-    everything = list(read_rows(run.sound))
+    everything = list(read_rows(dataset.run.sound))
     clips: defaultdict[str, list[Row]] = defaultdict(list)
     for row in everything:
         if any(row[name] is not None for name in FEATURES):
@@ -282,7 +294,7 @@ def _summary(measured: list[float | None]) -> Facts | None:
     }
 
 
-def _cost(run: RunFolder, facts: Facts) -> Facts:
+def _cost(run: RunFolder, pairs: int) -> Facts:
     """What the corpus took: answers and tokens paid for, tokens of what was kept, GPU-hours."""
     asked = Counter[str]()
     tokens: dict[str, list[float]] = {QUERY: [], RESPONSE: []}
@@ -301,7 +313,7 @@ def _cost(run: RunFolder, facts: Facts) -> Facts:
     servers = read_progress(run.progress)["servers"]
     return {
         **asked,
-        "answers_per_pair": round(asked["answers"] / sum(map(_total, facts["pairs"].values())), 3),
+        "answers_per_pair": round(asked["answers"] / pairs, 3),
         "tokens": {role: histogram({"kept": values}) for role, values in tokens.items()},
         "gpu_hours": {section: group["gpu_hours"] for section, group in servers.items()},
         "gpu_cost": {section: group.get("cost") for section, group in servers.items()},
@@ -323,41 +335,23 @@ def _training(path: Path) -> Facts | None:
     }
 
 
-def _total(counts: Mapping[str, int]) -> int:
-    return sum(counts.values())
-
-
 def samples(dataset: DatasetFolder) -> Iterator[Sample]:
     """One pair of each anchor and subset, drawn by the corpus's seed, in the anchors' order."""
+    ids: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in dataset.pairs(columns=("id", "response_emotion", "subset")):
+        ids[row["response_emotion"], row["subset"]].append(row["id"])
     chosen: dict[str, int] = {}
     for name in dataset.blueprint.plan.anchors:
         for subset in SUBSETS:
-            ids = [
-                row_id
-                for row_id, row in dataset.pairs.items()
-                if (row["response_emotion"], row["subset"]) == (name, subset)
-            ]
-            if ids:
+            if ids[name, subset]:
                 draw = Random(f"{dataset.manifest.seed} {subset} {name}")
-                chosen[draw.choice(ids)] = len(chosen)
-    found = {row["id"]: row for path in dataset.readable for row in _rows_with_audio(path, chosen)}
+                chosen[draw.choice(ids[name, subset])] = len(chosen)
+    found = {row["id"]: row for row in dataset.pairs_with_audio(chosen)}
     for row_id in sorted(found, key=chosen.__getitem__):
         row = found[row_id]
         yield Sample(
             row, _mp3(row[f"{QUERY}_audio"]["bytes"]), _mp3(row[f"{RESPONSE}_audio"]["bytes"])
         )
-
-
-def _rows_with_audio(path: Path, ids: Mapping[str, int]) -> Iterator[Row]:
-    """The rows of a file that are among the ids; only their row groups are read."""
-    if path.parent.name not in SUBSETS:
-        return
-    with pq.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
-            names = file.read_row_group(group, columns=["id"]).column("id").to_pylist()
-            places = [place for place, name in enumerate(names) if name in ids]
-            if places:
-                yield from file.read_row_group(group).take(places).to_pylist()
 
 
 def _mp3(clip: bytes) -> bytes:

@@ -8,42 +8,39 @@ import orjson
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from corpus.dataset.dataset_folder import DatasetFolder, dataset_root
+from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.errors import InvalidInput
 from corpus.report import charts
 from corpus.report.chart_parts import Chart
 from corpus.report.figures import Facts, Sample, gather, samples
-from corpus.run.run_folder import RunFolder
 from corpus.store.digest_store import write_whole
 from schemas.slots import SUBSETS
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
 
-def write_report(folder: Path, output: Path | None) -> Path:
+def write_report(dataset: DatasetFolder, output: Path | None = None) -> Path:
     """Writes `report.json` and `report.html` of a run, or of any dataset folder.
 
     Args:
-        folder: a run folder, or a dataset folder.
+        dataset: what it is about; as a run's folder, if that is there.
         output: where the two files go; the run folder itself if None.
 
     Returns:
         The path of the page.
 
     Raises:
-        InvalidInput: there is no dataset in the folder, or it is a bare dataset folder and no
-            output is given.
-        SympatheiaError: a file of the run is damaged.
+        InvalidInput: the dataset has no rows, or it is a bare dataset folder and no output is
+            given.
+        SympatheiaError: a file of the dataset or of the run is missing or damaged.
     """
-    run = RunFolder(folder)
-    dataset = DatasetFolder(dataset_root(folder))
-    dataset.require_files()
+    folder = dataset.run.root
     if output is None and dataset.root == folder:
         raise InvalidInput(
             f"{folder} is a dataset folder, whose files are all in its manifest, so a report does "
             "not belong into it. Name another place with --output."
         )
-    facts = gather(dataset, run)
+    facts = gather(dataset)
     target = output or folder
     page = target / "report.html"
     write_whole(target / "report.json", orjson.dumps(facts, option=orjson.OPT_INDENT_2) + b"\n")

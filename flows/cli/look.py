@@ -28,16 +28,20 @@ def status(folder: Path, as_json: bool) -> None:
 @AS_JSON
 def check(folder: Path, as_json: bool) -> None:
     """Check a run's dataset, or any dataset folder of this format, from its files alone."""
-    from corpus.checks.dataset_check import check_folder
     from corpus.checks.gates import gates_as_data, require_passed
+    from corpus.opened import Corpus
+    from corpus.run.progress import Progress
     from flows.cli.status_tables import print_gates
+    from flows.display import shown
 
-    gates = check_folder(folder)
+    corpus, progress = Corpus.open(folder), Progress(None)
+    with shown(progress):
+        outcomes = corpus.gates(progress)
     if as_json:
-        click.echo(json.dumps(gates_as_data(gates), indent=2))
+        click.echo(json.dumps(gates_as_data(outcomes), indent=2))
     else:
-        print_gates(gates)
-    require_passed(gates)
+        print_gates(outcomes)
+    require_passed(outcomes)
 
 
 @click.command()
@@ -49,6 +53,6 @@ def check(folder: Path, as_json: bool) -> None:
 )
 def report(folder: Path, output: Path | None) -> None:
     """Write report.html, a page to read and listen to, and report.json, its figures."""
-    from corpus.report.page import write_report
+    from corpus.opened import Corpus
 
-    click.echo(write_report(folder, output))
+    click.echo(Corpus.open(folder).write_report(output))

@@ -1,13 +1,13 @@
 """What `status`, `estimate`, `check` and `anchors list` print."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from corpus.checks.gates import Gate
+from corpus.checks.gates import Outcome
 from corpus.run.progress import read_progress
 from corpus.run.run_folder import RunFolder
 from corpus.text.similar_responses import near_twins
@@ -123,18 +123,30 @@ def print_anchors(anchors: Iterable[Anchor]) -> None:
     Console().print(table)
 
 
-def print_gates(gates: Iterable[Gate]) -> None:
-    """Prints every gate with its number, limit and verdict, and where those that failed do."""
-    table = _table("gate", "found", "limit", "verdict", "where, for example")
-    for gate in gates:
+def print_gates(outcomes: Sequence[Outcome]) -> None:
+    """Prints every gate with its number, limit and verdict; of those that failed where, and why."""
+    table = _table("gate", "found", "limit", "unit", "verdict", "where, for example")
+    for outcome in outcomes:
         table.add_row(
-            gate.name,
-            f"{gate.found:,.4g}" if isinstance(gate.found, float) else f"{gate.found:,}",
-            f"{gate.limit:,}",
-            "passed" if gate.passed else "FAILED",
-            "; ".join(gate.examples),
+            outcome.name,
+            _number(outcome.found),
+            _number(outcome.limit),
+            outcome.gate.unit,
+            "passed" if outcome.passed else "FAILED",
+            "; ".join(outcome.examples),
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for outcome in outcomes:
+        if not outcome.passed:
+            gate = outcome.gate
+            console.print(
+                f"{gate.name}: {gate.counts}. {gate.about}", highlight=False, markup=False
+            )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
 
 
 def print_estimate(asked: "Resolved", found: "Estimate") -> None:

@@ -13,7 +13,7 @@ import soundfile
 from corpus.checks.clip_gates import check_clips
 from corpus.checks.dataset_check import check_folder
 from corpus.checks.file_gates import check_card, check_files, check_parquet
-from corpus.checks.gates import Gates
+from corpus.checks.inspection import Inspection
 from corpus.checks.row_gates import check_light_config, check_queries_apart, check_rows, check_texts
 from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.dataset.manifest import NAME, facts_of
@@ -36,14 +36,14 @@ def failed(folder):
 
 def failed_of(folder, *groups):
     """As `failed`, of some groups of gates; what they need is done first."""
-    dataset, gates = DatasetFolder(folder), Gates()
-    check_parquet(dataset, gates)
+    look = Inspection(DatasetFolder(folder))
+    check_parquet(look)
     for group in groups:
         if group is check_queries_apart:
-            group(dataset, gates, check_texts(dataset, Gates()))
+            group(look, check_texts(look))
         else:
-            group(dataset, gates)
-    return {gate.name: gate for gate in gates.all if not gate.passed}
+            group(look)
+    return {gate.name: gate for gate in look.gates.all if not gate.passed}
 
 
 def accept_files(folder):

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.dataset.published_layout import export
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.report.figures import histogram
@@ -18,11 +19,15 @@ from tests.support.browser import CHROMIUM, PHONE, browser_at
 from tests.support.line import sympatheia
 
 
+def report(folder, output=None):
+    return write_report(DatasetFolder(folder), output)
+
+
 @pytest.fixture(scope="module")
 def reported(whole, tmp_path_factory):
     """A folder with the report of the whole run."""
     folder = tmp_path_factory.mktemp("report")
-    assert write_report(whole, folder) == folder / "report.html"
+    assert report(whole, folder) == folder / "report.html"
     return folder
 
 
@@ -96,7 +101,7 @@ def test_cost_counts_every_answer_in_the_store(whole, facts):
 
 
 def test_the_same_run_gives_the_same_report(whole, reported, tmp_path):
-    write_report(whole, tmp_path)
+    report(whole, tmp_path)
     for name in ("report.html", "report.json"):
         assert (tmp_path / name).read_bytes() == (reported / name).read_bytes()
 
@@ -104,8 +109,8 @@ def test_the_same_run_gives_the_same_report(whole, reported, tmp_path):
 def test_a_bare_dataset_has_a_report_of_what_it_knows(whole, tmp_path):
     dataset = shutil.copytree(whole / "corpus", tmp_path / "dataset")
     with pytest.raises(InvalidInput, match="--output"):
-        write_report(dataset, None)
-    write_report(dataset, tmp_path / "out")
+        report(dataset)
+    report(dataset, tmp_path / "out")
     facts = json.loads((tmp_path / "out" / "report.json").read_bytes())
     assert facts["queries"] == 34
     assert facts["refusals"] is facts["sound"] is facts["cost"] is None
@@ -132,7 +137,7 @@ def test_the_command_writes_into_the_run_and_says_where(whole, tmp_path):
         (lambda path: path.write_bytes(b"PAR1"), "train-00000-of-00001.parquet is damaged"),
     ],
 )
-@pytest.mark.parametrize("work", [write_report, export])
+@pytest.mark.parametrize("work", [report, export])
 def test_a_shard_that_is_gone_or_damaged_is_named(whole, tmp_path, damage, sentence, work):
     dataset = shutil.copytree(whole / "corpus", tmp_path / "dataset")
     damage(dataset / "data" / "neutral" / "train-00000-of-00001.parquet")
@@ -145,7 +150,7 @@ def test_a_run_without_its_rejects_is_not_taken_for_one_without_refusals(whole, 
     run = shutil.copytree(whole, tmp_path / "run")
     (run / "rejects.parquet").unlink()
     with pytest.raises(SympatheiaError, match="rejects.parquet is missing; building"):
-        write_report(run, None)
+        report(run)
 
 
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "</script><b>&amp;"])
@@ -156,7 +161,7 @@ def test_a_text_that_looks_like_markup_stays_text(whole, tmp_path, text):
         column = table.schema.get_field_index("query_text")
         texts = [text] * table.num_rows
         pq.write_table(table.set_column(column, table.schema.field(column), [texts]), path)
-    page = write_report(dataset, tmp_path / "out").read_text()
+    page = report(dataset, tmp_path / "out").read_text()
     assert text not in page.rpartition("</style>")[2].partition("</head>")[2]
 
 
