@@ -25,7 +25,7 @@ from typing import Any
 
 from benchmarks.text_run import build, counts, size_of
 from corpus.run.run_folder import RunFolder
-from corpus.store.digest_store import read_log
+from corpus.store.line_log import read_log
 from tests.support.fake_servers import TextServerProcess
 
 ANCHORS = 12

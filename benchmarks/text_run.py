@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 
 from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.run.run_folder import RunFolder
-from corpus.store.digest_store import read_log
+from corpus.store.line_log import read_log
 from corpus.store.opening import open_store
 from corpus.text.cleaning import clean
 from corpus.text.near_duplicate_queries import Accepted

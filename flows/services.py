@@ -25,7 +25,7 @@ from typing import IO
 from corpus.embedding.minilm import converted
 from corpus.errors import SympatheiaError
 from corpus.run.cache_folder import cache_folder
-from corpus.store.digest_store import write_whole
+from corpus.store.files import write_whole
 from corpus.voices import embedded_text_server
 from schemas.recipe import Vllm
 

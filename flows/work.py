@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib import metadata
@@ -52,22 +52,23 @@ def at_work(folder: RunFolder, blueprint: Blueprint, until: Stage) -> Iterator["
         InvalidInput: the folder holds the run of another recipe.
         SympatheiaError: another process is at work in the folder.
     """
-    key = str(folder.root.resolve())
+    key = os.path.realpath(folder.root)  # of a link to itself too, which `locked` then refuses
     if key in _open:
         yield _open[key]
         return
     with folder.locked():
         blueprint = folder.adopt(blueprint)
         with logged(folder.log), open_store(folder.store, blueprint.recipe.storage.url) as store:
-            work = Work(OpenRun(blueprint, folder, store, Progress(folder.progress)), until)
-            with _told(work), shown(work.run.progress):
+            progress = Progress(folder.progress, store.sync)
+            work = Work(OpenRun(blueprint, folder, store, progress), until)
+            with _told(work), shown(progress):
                 _open[key] = work
                 try:
                     yield work
                 finally:
                     del _open[key]
                     work.stop()
-                    work.run.progress.close()
+                    progress.close()
 
 
 @contextmanager
@@ -96,10 +97,10 @@ class Work:
         self._recipe = run.blueprint.recipe
         self._texts: Future[None] | None = None
         self._writer: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
-        self._lay_out()
+        self._lay_out(STAGES[1 : STAGES.index(until) + 1])
 
-    def _lay_out(self) -> None:
-        """Opens the stages that will run, with every cell's number of slots."""
+    def _lay_out(self, stages: Sequence[Stage]) -> None:
+        """Opens stages that will run, with every cell's number of slots."""
         plan = self.run.blueprint.plan
         queries = Counter(slot.cell for slot in plan.queries())
         pairs = Counter(slot.cell for slot in plan.pairs())
@@ -109,7 +110,7 @@ class Work:
             "speech": queries + pairs,
             "shards": pairs,
         }
-        for stage in STAGES[1 : STAGES.index(self.until) + 1]:
+        for stage in stages:
             self.run.progress.begin(stage, dict(totals[stage]))
 
     # Texts
@@ -223,10 +224,17 @@ class Work:
 
     def pack(self) -> None:
         """Packs texts and clips into the dataset folder, and copies it where the recipe says."""
-        from corpus.dataset.shard_writer import write_corpus
+        from corpus.dataset.shard_writer import let_go_of_damaged, write_corpus
         from corpus.dataset.storage_copy import copy_out
+        from corpus.store.clips import DamagedClip
 
-        write_corpus(self.run)
+        try:
+            write_corpus(self.run)
+        except DamagedClip:
+            let_go_of_damaged(self.run)
+            self._lay_out(("speech", "shards"))
+            self.speak()
+            write_corpus(self.run)
         if self._recipe.shards.target:
             copy_out(self.run.folder.corpus, self._recipe.shards.target)
 

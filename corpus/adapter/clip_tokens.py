@@ -22,7 +22,7 @@ from corpus.run.progress import Progress
 from corpus.run.stage_tables import Row
 from corpus.sound.clip_audio import Undecodable, decode
 from corpus.speech.speech_stage import QUERY, RESPONSE
-from corpus.store.digest_store import Records
+from corpus.store.records import Records
 from schemas.audio import SAMPLE_RATE
 from schemas.slots import SPLITS, SUBSETS, Split, Subset
 
@@ -134,7 +134,11 @@ class TokenisedClips:
     def tokens(self, row: Row, role: str) -> list[int]:
         """The tokens of a row's clip, once every clip has some."""
         record = self._records.get(self._keys[row["id"], role])
-        assert record is not None
+        if record is None:
+            raise SympatheiaError(
+                f"The store has lost the tokens of the {role} of {row['id']}. Run the same command "
+                "again: they are made once more."
+            )
         tokens: list[int] = record["tokens"]
         return tokens
 

@@ -9,13 +9,11 @@ Speech tokens are made once per clip and kept in the store, so a run that was ki
 the batch it was at, and one with nothing to do only reads.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from functools import partial
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO
 
 import orjson
 
@@ -31,7 +29,7 @@ from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import Row
 from corpus.speech.speech_stage import QUERY, RESPONSE
-from corpus.store.digest_store import write_whole
+from corpus.store.files import whole_file, write_whole
 from corpus.store.opening import open_store
 from schemas.recipe import Adapter
 from schemas.slots import EMOTIONAL, SPLITS, SUBSETS, PairSlot
@@ -178,7 +176,8 @@ def _require_rows(dataset: DatasetFolder) -> None:
 
 def _write(folder: Path, dataset: DatasetFolder, clips: TokenisedClips, dropped: set[str]) -> None:
     for split in SPLITS:
-        with _whole(folder / f"encoded_{split}.jsonl") as file:
+        path = folder / f"encoded_{split}.jsonl"
+        with whole_file(path) as temporary, temporary.open("wb") as file:
             for subset in SUBSETS:
                 for rows in rows_of(dataset, subset, split, *_TEXT):
                     for row in rows:
@@ -194,16 +193,3 @@ def _line(row: Row, clips: TokenisedClips, without_affect: bool) -> bytes:
     )
     known = {name: row[name] for name in ("id", "valence", "arousal")}
     return orjson.dumps({"text": text} | known) + b"\n"
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which appears under its name when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.run.cache_folder import cache_folder
 from corpus.run.progress import Progress
 from corpus.run.up_to_date import code_digest
-from corpus.store.digest_store import write_whole
+from corpus.store.files import write_whole
 from schemas.slots import SUBSETS
 
 FILES, TEXTS, CLIPS, QUERIES = "files", "texts", "clips", "near-duplicates"

@@ -34,6 +34,7 @@ from corpus.plan.slot_layout import LAYOUT
 from corpus.run.stage_tables import Row
 from corpus.sound.clip_audio import Undecodable, recode
 from corpus.speech.speech_stage import QUERY, RESPONSE
+from corpus.store.files import take_name
 from schemas.audio import SAMPLE_RATE
 from schemas.recipe import BLOCK, Recipe
 from schemas.slots import EMOTIONAL, NEUTRAL, SPLITS, SUBSETS, PairSlot, Split
@@ -90,7 +91,7 @@ def export(folder: Path, output: Path) -> int:
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         pairs = sum(_export_shard(path, unfinished) for path in shards)
-        unfinished.rename(output)
+        take_name(unfinished, output)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return pairs
@@ -216,7 +217,7 @@ def import_corpus(source: Path, output: Path, blueprint: Blueprint) -> Imported:
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         write_dataset(unfinished, described, rows())
-        unfinished.rename(output)
+        take_name(unfinished, output)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return Imported(len(pairs), len(lost), lost[:5])

@@ -4,6 +4,7 @@ The folder is written whole under another name and then takes the old one's plac
 the tables, the store and the prompts alone, so the same corpus gives the same bytes.
 """
 
+import logging
 import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -23,9 +24,12 @@ from corpus.plan.blueprint import Blueprint
 from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows
 from corpus.run.up_to_date import Stamp
+from corpus.sound.clip_audio import Undecodable, decode
 from corpus.speech.builtin_voice import tts_model
 from corpus.speech.speech_stage import QUERY, RESPONSE
+from corpus.store.clips import Clips, DamagedClip
 from corpus.store.digest_store import Store
+from corpus.store.files import take_name
 from schemas.recipe import SERVING
 from schemas.slots import SPLITS, SUBSETS, TEXT, PairSlot
 from schemas.tables import AUDIO, ROWS, TEXT_ROWS
@@ -46,6 +50,8 @@ COMPRESSION = {
     )
     for name in ROWS.names
 } | {f"{name}.path": "zstd" for name in ROWS.names if ROWS.field(name).type == AUDIO}
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +79,13 @@ def write_corpus(run: OpenRun) -> None:
     """Writes `corpus/`: the Parquet shards and the card. Does nothing if they are up to date.
 
     Raises:
-        OSError: the disk is full or fails; the corpus that stood before is untouched.
+        DamagedClip: a clip is not what was made; the corpus that stood before is untouched, as by
+            any error.
+        OSError: the disk is full or fails.
     """
     folder, plan, progress = run.folder, run.blueprint.plan, run.progress
     made_from = _inputs(run)
-    stamp = Stamp(folder.root / "tables" / "corpus.json", folder.corpus)
+    stamp = Stamp(folder.corpus_stamp, folder.corpus)
     if stamp.holds(made_from):
         for pair in plan.pairs():
             progress.filled(STAGE, pair.cell)
@@ -116,7 +124,7 @@ def _taking_the_place_of(corpus: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
         if corpus.exists():
             corpus.rename(old)
-        fresh.rename(corpus)
+        take_name(fresh, corpus)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
@@ -182,12 +190,43 @@ def _clips(store: Store, clips: Iterable[Row]) -> Iterator[tuple[Row, bytes]]:
     ahead: deque[tuple[Row, Future[bytes]]] = deque()
     with ThreadPoolExecutor(READ_AHEAD) as pool:
         for clip in clips:
-            ahead.append((clip, pool.submit(store.clips.read, clip["digest"])))
+            ahead.append((clip, pool.submit(read_clip, store.clips, clip["digest"])))
             if len(ahead) > READ_AHEAD:
                 first, file = ahead.popleft()
                 yield first, file.result()
         for rest, file in ahead:
             yield rest, file.result()
+
+
+def read_clip(clips: Clips, digest: str) -> bytes:
+    """A clip, which is what was made; one that nothing on file vouches for can be decoded whole.
+
+    Raises:
+        DamagedClip: it is gone, empty or damaged.
+        OSError, SympatheiaError: it cannot be read.
+    """
+    flac = clips.read(digest)
+    if not clips.vouched_for(digest):
+        try:
+            decode(flac)
+        except Undecodable as error:
+            raise clips.damaged(digest, "damaged: it cannot be decoded") from error
+        clips.vouch_for(digest, flac)
+    return flac
+
+
+def let_go_of_damaged(run: OpenRun) -> None:
+    """Lets go of every damaged clip of a run, to be made again.
+
+    Raises:
+        OSError, SympatheiaError: one cannot be read or removed.
+    """
+    for clip in read_rows(run.folder.clips):
+        try:
+            read_clip(run.store.clips, clip["digest"])
+        except DamagedClip as damaged:
+            log.warning("%s is %s; it is made again.", damaged.where, damaged.how)
+            run.store.let_go_of_clip(damaged.digest)
 
 
 def _clip(read: tuple[Row, bytes], role: str) -> Clip:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from corpus.compute.local_or_dask import Workers
 from corpus.embedding.embedder import Embedder
-from corpus.store.digest_store import Records
+from corpus.store.records import Records
 
 NICENESS = 10
 """What a request needs is short and goes first; embedding takes the rest of the cores."""
@@ -77,13 +77,14 @@ class EmbeddingProcess:
             OSError: the disk is full or fails.
         """
         digests = [sha256(f"{self.model}\0{text}".encode()).hexdigest() for text in texts]
-        missing = {d: t for d, t in zip(digests, texts, strict=True) if d not in records}
+        found = {digest: record for digest in digests if (record := records.get(digest))}
+        missing = {d: t for d, t in zip(digests, texts, strict=True) if d not in found}
         if missing:
             vectors = self.encode(list(missing.values()))
             for digest, vector in zip(missing, vectors, strict=True):
-                records.put(digest, {"float32": b64encode(vector.tobytes()).decode()})
-        found = [records.get(digest) for digest in digests]
-        raw = b"".join(b64decode(record["float32"]) for record in found if record)
+                found[digest] = {"float32": b64encode(vector.tobytes()).decode()}
+                records.put(digest, found[digest])
+        raw = b"".join(b64decode(found[digest]["float32"]) for digest in digests)
         return np.frombuffer(raw, dtype=np.float32).reshape(len(texts), -1)
 
 

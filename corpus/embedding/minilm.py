@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corpus.run.cache_folder import cache_folder
+from corpus.store.files import take_name
 
 if TYPE_CHECKING:  # imported when something is embedded
     import ctranslate2
@@ -161,7 +162,7 @@ def converted() -> Path:
         made = Path(folder) / "model"
         TransformersConverter(str(_published())).convert(str(made), quantization="float32")
         try:
-            made.rename(place)
+            take_name(made, place)
         except OSError:
             if not place.is_dir():  # else another process was first, with the same
                 raise

@@ -16,7 +16,8 @@ from corpus.servers.chat_requests import ChatRequest
 from corpus.speech.builtin_voice import tts_model
 from corpus.speech.speech_stage import QUERY, RESPONSE, clip_request, query_clip, response_clip
 from corpus.speech.speech_stage import STAGE as SPEECH
-from corpus.store.digest_store import Store, read_log
+from corpus.store.digest_store import Store
+from corpus.store.line_log import read_log
 from corpus.text.llm_judge import TRIES, judge_request
 from corpus.text.queries import STAGE as QUERIES
 from corpus.text.queries import accepted_text, query_request, standing
@@ -80,7 +81,7 @@ class _Look:
     def __init__(self, blueprint: Blueprint, folder: RunFolder, store: Store) -> None:
         self._blueprint = blueprint
         self._store = store
-        self._decided = standing(read_log(folder.decisions))
+        self._decided = standing(read_log(folder.decisions), folder.decisions)
         rejects = read_rows(folder.rejects) if folder.rejects.exists() else iter(())
         self._refused = {(row["stage"], row["slot"], row["attempt"]) for row in rejects}
         self._parts: dict[tuple[str, str], Part] = {}

@@ -13,7 +13,7 @@ from corpus.errors import InvalidInput
 from corpus.report import charts
 from corpus.report.chart_parts import Chart
 from corpus.report.figures import Facts, Sample, gather, samples
-from corpus.store.digest_store import write_whole
+from corpus.store.files import write_whole
 from schemas.slots import SUBSETS
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ import orjson
 
 from corpus.errors import SympatheiaError
 from corpus.servers.load_balancing import EndpointState
-from corpus.store.digest_store import write_whole
+from corpus.store.files import write_whole
 
 WINDOW_SECONDS = 60.0
 """Rates are taken over the last minute: long enough to be steady, short enough to notice a
@@ -142,11 +143,21 @@ class Servers:
 
 
 class Progress:
-    """The counts of a run; `path` None keeps them in memory alone."""
+    """The counts of a run.
 
-    def __init__(self, path: Path | None) -> None:
+    They are written by a thread, so that nobody who counts waits for the disk.
+
+    Args:
+        path: where they are kept on file; None keeps them in memory alone.
+        sync: returns when the disk has what was counted, which no count may outlive.
+    """
+
+    def __init__(self, path: Path | None, sync: Callable[[], None] = lambda: None) -> None:
         self._path = path
+        self._sync = sync
         self._written = 0.0
+        self._writer = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
         self._lock = threading.Lock()  # a display reads while the stages count
         self.stages: dict[str, Stage] = {}
         self._servers: dict[str, Servers] = {}
@@ -242,21 +253,36 @@ class Progress:
         return sum(group.get(what) or 0.0 for group in groups.values())
 
     def _write_at_times(self) -> None:
-        if time.monotonic() - self._written >= WRITE_EVERY_SECONDS:
-            self.write()
+        if self._path is None or time.monotonic() - self._written < WRITE_EVERY_SECONDS:
+            return
+        if self._writing is None or self._writing.done():
+            if self._writing is not None:
+                self._writing.result()
+            self._writing = self._writer.submit(self.write)
 
     def close(self) -> None:
-        """Logs what is left of every batch, and puts the snapshot on file."""
+        """Logs what is left of every batch, and puts the snapshot on file.
+
+        Raises:
+            OSError: the disk is full or fails.
+        """
         with self._lock:
             for stage in self.stages:
                 self._log_batch(stage, 1)
+        self._writer.shutdown()
         self.write()
 
     def write(self) -> None:
-        """Puts the snapshot on file."""
+        """Puts the snapshot on file.
+
+        Raises:
+            OSError: the disk is full or fails.
+        """
         self._written = time.monotonic()
         if self._path is not None:
-            write_whole(self._path, orjson.dumps(self.snapshot(), option=orjson.OPT_INDENT_2))
+            snapshot = orjson.dumps(self.snapshot(), option=orjson.OPT_INDENT_2)
+            self._sync()
+            write_whole(self._path, snapshot)
 
 
 def read_progress(path: Path) -> dict[str, Any]:
@@ -267,13 +293,27 @@ def read_progress(path: Path) -> dict[str, Any]:
     """
     try:
         found = orjson.loads(path.read_bytes()) if path.is_file() else {}
-        return {"stages": found.get("stages", {}), "servers": found.get("servers", {})}
-    except (orjson.JSONDecodeError, AttributeError) as error:
-        raise SympatheiaError(
-            f"{path} is damaged ({error}). Delete it; the next build writes it anew."
-        ) from error
+        return {name: _groups(found.get(name, {})) for name in ("stages", "servers")}
+    except (orjson.JSONDecodeError, AttributeError, TypeError) as error:
+        raise SympatheiaError(f"{path} is damaged ({error}). The next build begins it anew.") from (
+            error
+        )
+
+
+def _groups(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """A mapping of mappings.
+
+    Raises:
+        AttributeError, TypeError: it is none.
+    """
+    return {name: {**group} for name, group in found.items()}
 
 
 def _servers_on_file(path: Path | None) -> dict[str, Any]:
-    servers: dict[str, Any] = read_progress(path)["servers"] if path else {}
-    return servers
+    if path is None:
+        return {}
+    try:
+        return dict(read_progress(path)["servers"])
+    except SympatheiaError as error:
+        log.warning("%s What the servers took until now is forgotten.", error)
+        return {}

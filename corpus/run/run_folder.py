@@ -10,7 +10,7 @@ import filelock
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.recipe_files import dump_recipe, read_resolved
-from corpus.store.digest_store import write_whole
+from corpus.store.files import write_whole
 from schemas.recipe import Recipe
 
 TRAINED = "checkpoints/done.json"
@@ -32,6 +32,7 @@ class RunFolder:
         self.similarities = root / "tables" / "similarities.parquet"
         self.clips = root / "tables" / "clips.parquet"
         self.sound = root / "tables" / "sound.parquet"
+        self.corpus_stamp = root / "tables" / "corpus.json"
         self.vllm_log = root / "vllm.log"
         self.rejects = root / "rejects.parquet"
         self.corpus = root / "corpus"
@@ -55,6 +56,11 @@ class RunFolder:
                 f"Another build is at work in {self.root}. Wait for it or stop it, or give this "
                 "one its own folder with --run-dir."
             ) from None
+        except FileExistsError:
+            raise SympatheiaError(
+                f"{self.root} is a link that leads nowhere, or a file. Remove it, or give another "
+                "run folder with --run-dir."
+            ) from None
         except OSError as error:
             raise SympatheiaError(
                 f"The run folder {self.root} cannot be written: {error.strerror}. Give another "
@@ -76,13 +82,17 @@ class RunFolder:
         except filelock.Timeout:
             return True
 
+    def _has_recipe(self) -> bool:
+        """Whether there is one; a crash of a release up to 0.2.0 may have left it empty."""
+        return self.recipe.is_file() and bool(self.recipe.read_bytes().strip(b"\0"))
+
     def read_recipe(self) -> Recipe:
         """The recipe of the run.
 
         Raises:
             InvalidInput: this is not a run folder.
         """
-        if not self.recipe.is_file():
+        if not self._has_recipe():
             raise InvalidInput(
                 f"{self.root} is not a run folder: it has no recipe.toml. 'sympatheia build' "
                 "makes one."
@@ -110,7 +120,7 @@ class RunFolder:
         Raises:
             InvalidInput: the folder holds another corpus.
         """
-        if self.recipe.is_file():
+        if self._has_recipe():
             there = self.read_recipe()
             _same_corpus(self.root, there, blueprint.recipe)
             blueprint = replace(blueprint, recipe=_with_loudness(blueprint.recipe, there))

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from corpus.errors import SympatheiaError
+from corpus.store.files import whole_file
 from schemas.tables import REJECTS
 
 ROWS_AT_ONCE = 5_000
@@ -27,17 +28,14 @@ def write_table(path: Path, schema: pa.Schema, rows: Iterable[Row]) -> None:
     Raises:
         OSError: the disk is full or fails; what stood under the name before is untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
     iterator, begun, count = iter(rows), time.monotonic(), 0
-    try:
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            while batch := list(islice(iterator, ROWS_AT_ONCE)):
-                writer.write_table(pa.Table.from_pylist(batch, schema=schema))
-                count += len(batch)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        whole_file(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
+        while batch := list(islice(iterator, ROWS_AT_ONCE)):
+            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+            count += len(batch)
     seconds = round(time.monotonic() - begun, 3)
     log.info("table", extra={"table": path.stem, "rows": count, "seconds": seconds})
 

@@ -9,7 +9,7 @@ import orjson
 
 import corpus
 import schemas
-from corpus.store.digest_store import write_whole
+from corpus.store.files import remove, write_whole
 
 
 class Stamp:
@@ -30,9 +30,9 @@ class Stamp:
             return False
         try:
             stamp = orjson.loads(self._path.read_bytes())
-            files: dict[str, list[int]] = stamp["files"]
+            files: dict[str, list[int]] = dict(stamp["files"])
             same = stamp["made_from"] == made_from
-        except (orjson.JSONDecodeError, KeyError, TypeError):  # damaged: all is made anew
+        except (ValueError, KeyError, TypeError):  # damaged: all is made anew
             return False
         return same and all(
             (self._root / name).is_file() and _look(self._root / name) == look
@@ -46,7 +46,7 @@ class Stamp:
 
     def drop(self) -> None:
         """Takes back what was said, before the files change."""
-        self._path.unlink(missing_ok=True)
+        remove(self._path)
 
 
 def _look(path: Path) -> list[int]:

@@ -84,7 +84,7 @@ class ChatAnswer:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "ChatAnswer":
         """The answer that was stored."""
-        return cls(**record)
+        return cls(**{name: record[name] for name in cls.__annotations__})
 
 
 async def complete(pool: Endpoints, request: ChatRequest, what: str) -> ChatAnswer:

@@ -21,7 +21,8 @@ from corpus.errors import InvalidInput
 from corpus.sound.clip_audio import decode
 from corpus.sound.prosody import prosody
 from corpus.sound.spoken_words import word_error_rate
-from corpus.store.digest_store import Records, Store
+from corpus.store.digest_store import Store
+from corpus.store.records import Records
 from schemas.audio import SAMPLE_RATE
 
 if TYPE_CHECKING:  # seconds to import, and only where a recipe asks for them

@@ -11,10 +11,11 @@ are there.
 
 import asyncio
 import heapq
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from typing import Protocol
 
@@ -25,11 +26,13 @@ from corpus.plan.blueprint import Blueprint, Manner
 from corpus.run.first_verdicts import FirstVerdicts
 from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows, replace_rejects, write_table
+from corpus.run.up_to_date import Stamp
 from corpus.sound.clip_audio import ClipMeasures
 from corpus.sound.clip_rules import HeardClip, clip_rules, judge
 from corpus.sound.prosody import FEATURES
 from corpus.sound.speech_recognition import Listener, require_dnsmos
-from corpus.store.digest_store import Records
+from corpus.store.clips import DamagedClip
+from corpus.store.records import Records
 from corpus.voices.builtin_synthesis import style_loudness
 from schemas.prompts import Point
 from schemas.slots import PairSlot, QuerySlot
@@ -40,6 +43,10 @@ QUERY, RESPONSE = "query", "response"
 
 GIVE_UP_AFTER = 20
 """Clips that may run out of attempts before the stage stops; until then the others are made."""
+
+_MEASURES = tuple(field.name for field in fields(ClipMeasures))
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +130,7 @@ async def speak_all(run: OpenRun, voice: Voice) -> None:
     except ExceptionGroup as errors:
         raise root_cause(errors) from None
     finally:
+        run.store.sync()  # tables must not outlive what they rest on
         refused = (row for slot in _slots(run) for row in stage.refused.get(slot.name, ()))
         replace_rejects(run.folder.rejects, (STAGE,), refused)
     if shortage := stage.shortage():
@@ -217,6 +225,7 @@ class _Speaking:
         self._store = run.store
         self._voice = voice
         self._progress = run.progress
+        self._packed = Stamp(run.folder.corpus_stamp, run.folder.corpus)
         self._sampled = sampled
         self._rules = clip_rules(self._speech.rules)
         self._first = FirstVerdicts(self._rules, "clips", "listen to", "the voice or its server")
@@ -228,7 +237,11 @@ class _Speaking:
     async def work(self, slots: Iterator[_ClipSlot]) -> None:
         """Fills slots until there are none left, too many stay empty, or all goes one way."""
         for slot in slots:
-            await self._fill(slot)
+            try:
+                await self._fill(slot)
+            except DamagedClip as damaged:  # by what listened to it
+                await asyncio.to_thread(self._lose, damaged)
+                await self._fill(slot)
             if self._first.culprit or len(self.exhausted) > GIVE_UP_AFTER:
                 return
 
@@ -300,7 +313,7 @@ class _Speaking:
     def row_of(self, slot: _ClipSlot) -> Row:
         """What the tables say of a slot's clip; its measures are read back from the store."""
         kept = self.made[slot.name]
-        measures = ClipMeasures(**self._record(self._store.clip_measures, kept.digest))
+        measures = _measures_of(self._record(self._store.clip_measures, kept.digest))
         row: Row = dict.fromkeys(FEATURES)
         if self._speech.prosody:
             row |= self._record(self._store.prosody, kept.digest)
@@ -322,7 +335,11 @@ class _Speaking:
 
     def _record(self, records: Records, digest: str) -> Row:
         record = records.get(digest)
-        assert record is not None, "a clip is kept when all that was asked of it is on file"
+        if record is None:  # a clip is kept when all that was asked of it is on file
+            raise SympatheiaError(
+                f"The store has lost what was measured of the clip {digest}. Run the same command "
+                "again: it is measured once more."
+            )
         return record
 
     def _request(self, slot: _ClipSlot, attempt: int) -> ClipRequest:
@@ -339,7 +356,7 @@ class _Speaking:
         """
         record = self._store.clip_measures.get(digest)
         if record is not None:
-            measures = ClipMeasures(**record)
+            measures = _measures_of(record)
             heard = HeardClip(measures, len(request.text.split()))
             if judge(self._rules, heard).reason or digest in self._store.clips:
                 return measures, False
@@ -353,11 +370,17 @@ class _Speaking:
     ) -> ClipMeasures:
         clip = await self._voice.speak(request, name)
         if lost:  # a voice may not say it twice alike
-            self._store.forget_clip(digest)
+            await asyncio.to_thread(self._lose, self._store.clips.damaged(digest, "lost"))
         if clip.flac is not None:
             await asyncio.to_thread(self._store.clips.put, digest, clip.flac)
         self._store.clip_measures.put(digest, asdict(clip.measures))
         return clip.measures
+
+    def _lose(self, damaged: DamagedClip) -> None:
+        """Lets another clip take the place of one that is damaged, in the corpus too."""
+        log.warning("%s is %s; it is made again.", damaged.where, damaged.how)
+        self._packed.drop()
+        self._store.let_go_of_clip(damaged.digest)
 
     def shortage(self) -> str | None:
         """What stayed empty, how often and why; None if nothing did."""
@@ -374,6 +397,10 @@ class _Speaking:
             f"the voice's server and at {self._rules.key}, or raise speech.max_attempts, and run "
             "the same command again; everything made is kept."
         )
+
+
+def _measures_of(record: Row) -> ClipMeasures:
+    return ClipMeasures(**{name: record[name] for name in _MEASURES if name in record})
 
 
 def _on_file(run: OpenRun) -> tuple[dict[str, _Take], dict[str, list[Row]]]:

@@ -9,7 +9,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from corpus.errors import InvalidInput
-from corpus.store.digest_store import write_whole
+from corpus.store.files import sync, write_whole
 
 
 class Storage:
@@ -99,6 +99,9 @@ class Storage:
         with _its_errors():
             self._make_parent(path)
             self._files.put_file(str(file), path)
+            if isinstance(self._files, LocalFileSystem):
+                sync(Path(path))
+                sync(Path(path).parent)
         size = self.size(name)
         if size != file.stat().st_size:
             raise OSError(f"{path} has {size} bytes after it was sent, not {file.stat().st_size}")

@@ -8,14 +8,17 @@ over there only, one object each.
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path, PurePosixPath
 
 from corpus.errors import SympatheiaError
-from corpus.store.digest_store import ELSEWHERE, SUFFIX, Blobs, Records, utc_name, write_whole
+from corpus.store.clips import Blobs
+from corpus.store.files import write_whole
 from corpus.store.object_storage import Storage, reason
+from corpus.store.records import ELSEWHERE, Records
+from corpus.store.segments import SUFFIX, name_behind
 
 SHARE_EVERY_SECONDS = 30.0
 """What a run may know and others cannot yet; each turn costs at most one upload a kind."""
@@ -77,10 +80,8 @@ class SharedRecords:
         for name, path in own.items():
             if there.get(name, 0) < path.stat().st_size:
                 self._send(path, there.get(name, 0))
-        here = {
-            (path.parents[2].name, path.name, path.stat().st_size)
-            for path in self._root.glob(f"*/{ELSEWHERE}/*/*{SUFFIX}")
-        }
+        fetched = list(self._root.glob(f"*/{ELSEWHERE}/*/*{SUFFIX}"))
+        here = {(path.parents[2].name, path.name, path.stat().st_size) for path in fetched}
         wanted = {}
         for name, size in there.items():
             kind, _, segment = name.partition("/")
@@ -93,7 +94,7 @@ class SharedRecords:
                 wanted[name] = size
         # What is fetched together lies together, later arrivals behind: what a run has seen first,
         # and has decided on, stays what it sees.
-        arrived = utc_name()
+        arrived = name_behind(path.parent.name for path in fetched)
         with ThreadPoolExecutor(FETCHES) as pool:
             for _ in pool.map(self._fetch, wanted, wanted.values(), repeat(arrived)):
                 pass
@@ -177,7 +178,7 @@ class SharedBlobs:
         self._folder = folder
         self._suffix = local.suffix
         self._url = url
-        self._digests: set[str] | None = None
+        self._sizes: dict[str, int] | None = None
         self._lock = threading.Lock()
 
     def _name(self, digest: str) -> str:
@@ -185,11 +186,11 @@ class SharedBlobs:
 
     def where(self, digest: str) -> str:
         """What a person finds the file of a digest by."""
-        return f"{self._folder}/{self._name(digest)} of {self._url}"
+        return f"{KEY}: {self._folder}/{self._name(digest)} of {self._url}"
 
-    def _listed(self) -> set[str]:
+    def _listed(self) -> dict[str, int]:
         with self._lock:
-            if self._digests is None:
+            if self._sizes is None:
                 try:
                     sizes = self._storage.sizes(self._folder)
                 except OSError as error:
@@ -198,40 +199,38 @@ class SharedBlobs:
                         "command again when it can; nothing that was made is lost."
                     ) from error
                 # An empty one is none: it is made again and takes the other's place.
-                self._digests = {
-                    PurePosixPath(name).stem
+                self._sizes = {
+                    PurePosixPath(name).stem: size
                     for name, size in sizes.items()
                     if size and name.endswith(self._suffix)
                 }
-            return self._digests
+            return self._sizes
 
-    def __contains__(self, digest: str) -> bool:
-        if digest not in self._listed() and digest in self._local:
-            self.put(digest, self._local.read(digest))
-        return digest in self._listed()
-
-    def read(self, digest: str) -> bytes:
-        """The content of the file of a digest.
+    def size(self, digest: str) -> int | None:
+        """The bytes of the file of a digest; None if there is none.
 
         Raises:
-            SympatheiaError: there is none, it is empty, or it cannot be read.
+            SympatheiaError: the storage cannot be reached, or refuses.
         """
-        name = f"{self._folder}/{self._name(digest)}"
+        if digest not in self._listed() and self._local.size(digest):
+            self.put(digest, self._local.read(digest))
+        return self._listed().get(digest)
+
+    def read(self, digest: str) -> bytes:
+        """The content of the file of a digest; nothing if there is none.
+
+        Raises:
+            SympatheiaError: it cannot be read.
+        """
         try:
-            data = self._storage.read(name)
+            return self._storage.read(f"{self._folder}/{self._name(digest)}")
         except FileNotFoundError:
-            data = b""
+            return b""
         except OSError as error:
             raise SympatheiaError(
-                f"{KEY}: {name} of {self._url} cannot be read: {reason(error)}. Run the same "
+                f"{self.where(digest)} cannot be read: {reason(error)}. Run the same "
                 "command again when it can; nothing that was made is lost."
             ) from error
-        if not data:
-            raise SympatheiaError(
-                f"{KEY}: {name} of {self._url} is gone or empty. Run the same command again to "
-                "have it made anew."
-            )
-        return data
 
     def put(self, digest: str, data: bytes) -> None:
         """Writes the file of a digest.
@@ -239,14 +238,38 @@ class SharedBlobs:
         Raises:
             SympatheiaError: the storage cannot be reached, refuses or is full.
         """
-        name = f"{self._folder}/{self._name(digest)}"
         try:
-            self._storage.write(name, data)
+            self._storage.write(f"{self._folder}/{self._name(digest)}", data)
         except OSError as error:
             raise SympatheiaError(
-                f"{KEY}: {name} of {self._url} cannot be written: {reason(error)}. Run the same "
+                f"{self.where(digest)} cannot be written: {reason(error)}. Run the same "
                 "command again when it can; everything else that was made is kept."
             ) from error
         listed = self._listed()
         with self._lock:
-            listed.add(digest)
+            listed[digest] = len(data)
+
+    def remove(self, digest: str) -> None:
+        """Removes the file of a digest, if there is one, from the run folder too.
+
+        Raises:
+            SympatheiaError: the storage cannot be reached, or refuses.
+        """
+        self._local.remove(digest)
+        try:
+            self._storage.remove(f"{self._folder}/{self._name(digest)}")
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise SympatheiaError(
+                f"{self.where(digest)} is damaged and cannot be removed: {reason(error)}. Remove "
+                "it there, then run the same command again to have it made anew."
+            ) from error
+        listed = self._listed()
+        with self._lock:
+            listed.pop(digest, None)
+
+    def digests(self) -> Iterator[str]:
+        """The digests of all files that are there."""
+        yield from list(self._listed())
+        yield from (name for name in self._local.digests() if name not in self._listed())

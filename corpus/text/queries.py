@@ -17,14 +17,18 @@ from the answers in the store, before another is asked for.
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from corpus.errors import SympatheiaError
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.rules import Verdict
 from corpus.servers.chat_requests import ChatAnswer, ChatRequest, problem
-from corpus.store.digest_store import Log, Store
+from corpus.store.digest_store import Store
+from corpus.store.line_log import Log, damaged
+from corpus.store.segments import DIGEST_CHARS
 from corpus.text.cleaning import clean
 from schemas.slots import QuerySlot
 
@@ -51,7 +55,11 @@ def query_request(blueprint: Blueprint, slot: QuerySlot, attempt: int) -> ChatRe
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided about one attempt; `reason` is None when it was accepted."""
+    """What was decided about one attempt.
+
+    `reason` is None when it was accepted; `text` is the `text_digest` of the answer, which releases
+    up to 0.2.0 did not note.
+    """
 
     slot: str
     attempt: int
@@ -59,14 +67,38 @@ class Decision:
     reason: str | None = None
     nearest: str | None = None
     similarity: float | None = None
+    text: str | None = None
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "slot": (str,),
+    "attempt": (int,),
+    "digest": (str,),
+    "nearest": (str, NoneType),
+    "similarity": (float, NoneType),
+    "text": (str, NoneType),
+}
+
+
+def text_digest(answer: ChatAnswer) -> str:
+    """SHA-256 of an answer's text, by which it is known again."""
+    return sha256(answer.text.encode()).hexdigest()
 
 
 class Decisions:
-    """The decisions of a run, on file, in the order in which they were taken."""
+    """The decisions of a run, on file, in the order in which they were taken.
+
+    Raises:
+        SympatheiaError: the file was changed on disk.
+    """
 
     def __init__(self, path: Path) -> None:
         self._log = Log(path)
-        self._by_slot = standing(self._log.entries)
+        try:
+            self._by_slot = standing(self._log.entries, path)
+        except SympatheiaError:
+            self._log.close()
+            raise
         self._log.entries.clear()
 
     def of(self, slot: str) -> list[Decision]:
@@ -117,16 +149,33 @@ class Decisions:
         self._log.close()
 
 
-def standing(entries: Iterable[dict[str, Any]]) -> defaultdict[str, list[Decision]]:
-    """What stands of the decisions on file, by slot, each slot's by attempt."""
+def standing(entries: Iterable[dict[str, Any]], path: Path) -> defaultdict[str, list[Decision]]:
+    """What stands of the decisions on file, by slot, each slot's by attempt.
+
+    Args:
+        entries: in the order in which they were taken.
+        path: where they were read.
+
+    Raises:
+        SympatheiaError: the file was changed on disk.
+    """
     by_slot: defaultdict[str, list[Decision]] = defaultdict(list)
-    for entry in entries:
-        if entry["verdict"] == LEFT:
-            del by_slot[entry["slot"]]
-        else:
-            decision = _decision(entry)
-            by_slot[decision.slot].append(decision)
+    for number, entry in enumerate(entries, start=1):
+        try:
+            if entry["verdict"] == LEFT:
+                by_slot.pop(str(entry["slot"]), None)
+            else:
+                decision = _decision(entry)
+                _require_next(decision, by_slot[decision.slot])
+                by_slot[decision.slot].append(decision)
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(path, f"line {number} is no decision: {error}") from error
     return by_slot
+
+
+def _require_next(decision: Decision, history: list[Decision]) -> None:
+    if decision.attempt != len(history) or any(earlier.reason is None for earlier in history):
+        raise ValueError(f"attempt {decision.attempt} does not follow")
 
 
 def _entry(decision: Decision) -> dict[str, object]:
@@ -137,12 +186,25 @@ def _entry(decision: Decision) -> dict[str, object]:
         "verdict": decision.reason or ACCEPTED,
         "nearest": decision.nearest,
         "similarity": decision.similarity,
+        "text": decision.text,
     }
 
 
-def _decision(entry: dict[str, object]) -> Decision:
-    verdict = entry.pop("verdict")
-    return Decision(reason=None if verdict == ACCEPTED else str(verdict), **entry)  # type: ignore[arg-type]
+def _decision(entry: dict[str, Any]) -> Decision:
+    """The decision of an entry.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is none.
+    """
+    verdict = entry["verdict"]
+    rest = {name: value for name, value in entry.items() if name != "verdict"}
+    decision = Decision(reason=None if verdict == ACCEPTED else str(verdict), **rest)
+    for name, kinds in _KINDS.items():
+        if not isinstance(getattr(decision, name), kinds):
+            raise TypeError(f"its {name} is {getattr(decision, name)!r}")
+    if len(bytes.fromhex(decision.digest)) != DIGEST_CHARS // 2:
+        raise ValueError(f"its digest is {decision.digest!r}")
+    return decision
 
 
 def judged(answer: ChatAnswer, judge: Callable[[str], Verdict]) -> tuple[str, Verdict]:
@@ -160,13 +222,13 @@ def stored_answer(store: Store, digest: str) -> ChatAnswer:
     """The answer that a decision was taken on.
 
     Raises:
-        SympatheiaError: the store lost it.
+        SympatheiaError: the store has lost it since the run was opened.
     """
     record = store.completions.get(digest)
     if record is None:
         raise SympatheiaError(
-            f"The store has lost the answer {digest}, which the run's decisions rest on. Put its "
-            "segment file back into store/completions, or start a new run folder."
+            f"The store has lost the answer {digest}, which the run's decisions rest on. Run the "
+            "same command again: it is asked for once more."
         )
     return ChatAnswer.from_dict(record)
 
@@ -175,6 +237,6 @@ def accepted_text(store: Store, digest: str) -> str:
     """The text that was accepted under a digest, as a voice would read it.
 
     Raises:
-        SympatheiaError: the store lost the answer, though a decision was taken on it.
+        SympatheiaError: the store has lost the answer since the run was opened.
     """
     return clean(stored_answer(store, digest).text)

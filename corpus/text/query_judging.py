@@ -9,7 +9,7 @@ import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,10 +41,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One attempt at a query: its cleaned text, the digest of its request, what the rules say."""
+    """One attempt at a query.
+
+    Attributes:
+        text: as a voice would read it.
+        digest: of its request.
+        answer: the `text_digest` of what came back.
+        verdict: what the rules say.
+    """
 
     text: str
     digest: str
+    answer: str
     verdict: Verdict
 
 
@@ -195,20 +203,31 @@ class QueryJudging:
         likenesses = {found.id: found for found in await asyncio.to_thread(self._compare, usable)}
         decisions = []
         for index, candidate in zip(block, candidates, strict=True):
-            slot_id, digest = self.slots[index].id, candidate.digest
-            found = likenesses.get(slot_id)
-            if found is None:
-                decisions.append(Decision(slot_id, attempt, digest, candidate.verdict.reason))
-                continue
-            reason = None if found.accepted else NEAR_DUPLICATE
-            near = (found.nearest_id, found.similarity)
-            decisions.append(Decision(slot_id, attempt, digest, reason, *near))
-        self._decisions.add(decisions)
+            decision = Decision(
+                self.slots[index].id,
+                attempt,
+                candidate.digest,
+                candidate.verdict.reason,
+                text=candidate.answer,
+            )
+            if found := likenesses.get(decision.slot):
+                decision = replace(
+                    decision,
+                    reason=None if found.accepted else NEAR_DUPLICATE,
+                    nearest=found.nearest_id,
+                    similarity=found.similarity,
+                )
+            decisions.append(decision)
+        await asyncio.to_thread(self._put_on_file, decisions)
         for index, decision, candidate in zip(block, decisions, candidates, strict=True):
             following = attempt + 1
             if decision.reason and following < self._max_attempts:
                 self._rounds[following].append(index)
             self._follow(index, decision, candidate.verdict)
+
+    def _put_on_file(self, decisions: list[Decision]) -> None:
+        self._store.sync()  # a decision must not outlive the answers it rests on
+        self._decisions.add(decisions)
 
     def _compare(self, named: list[tuple[str, str]]) -> list[Likeness]:
         if not named:

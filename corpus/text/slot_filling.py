@@ -23,7 +23,15 @@ from corpus.servers.chat_requests import ChatAnswer, ChatRequest, complete
 from corpus.servers.endpoint_pool import Open
 from corpus.text import queries, responses, utterance
 from corpus.text.llm_judge import TRIES, UNREADABLE, judge_request, read_grades
-from corpus.text.queries import Decision, Decisions, accepted_text, judged, query_request
+from corpus.text.lost_answers import ask_for_lost
+from corpus.text.queries import (
+    Decision,
+    Decisions,
+    accepted_text,
+    judged,
+    query_request,
+    text_digest,
+)
 from corpus.text.query_judging import Candidate, QueryJudging
 from corpus.text.responses import Kept, Standing, response_request
 from corpus.text.text_rules import TextRules
@@ -134,6 +142,7 @@ class Writing:
             SympatheiaError: slots ran out of attempts, or the servers failed for too long; all
                 that was answered until then is kept.
         """
+        await ask_for_lost(self._run, self._decisions, self._ask_again)
         await self._resume()
         try:
             async with asyncio.TaskGroup() as group:
@@ -232,6 +241,10 @@ class Writing:
             # Before the verdict: the server must not stand idle while it is found.
             self._budget.release()
 
+    async def _ask_again(self, request: ChatRequest, digest: str, what: str) -> ChatAnswer:
+        await self._budget.acquire()
+        return await self._answer(request, digest, what)
+
     # Queries
 
     async def _ask_query(self, index: int, attempt: int) -> None:
@@ -241,7 +254,7 @@ class Writing:
         answer = await self._answer(request, digest, f"{slot.id}, attempt {attempt}")
         await self._rules_loaded
         text, verdict = self._queries.judge(slot, answer)
-        self._queries.arrive(attempt, index, Candidate(text, digest, verdict))
+        self._queries.arrive(attempt, index, Candidate(text, digest, text_digest(answer), verdict))
 
     def _follow_decision(self, index: int, decision: Decision, verdict: Verdict) -> None:
         """Lets what follows from a decision begin."""

@@ -1,7 +1,7 @@
 """The text stage: from a plan to the tables of queries and responses, and the texts refused."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.plan.blueprint import Blueprint
@@ -18,7 +18,6 @@ from corpus.text.responses import STAGE as RESPONSE_STAGE
 from corpus.text.similar_responses import compare_responses
 from corpus.text.slot_filling import Writing, Written
 from schemas.recipe import SERVING
-from schemas.slots import QuerySlot
 from schemas.tables import QUERIES, RESPONSES
 
 
@@ -50,6 +49,7 @@ async def write_texts(
         try:
             written = await writing.run()
         finally:
+            store.sync()  # tables must not outlive what they rest on
             rows = _reject_rows(plan, decisions, store, writing.written)
             replace_rejects(folder.rejects, stages, rows)
             # With it go the vectors of all queries, which nothing below needs.
@@ -60,6 +60,7 @@ async def write_texts(
             await asyncio.to_thread(compare_responses, run, embedder)
     finally:
         decisions.close()
+    store.sync()
     if with_responses:
         # The rejects are not among them: other stages write theirs into the same table.
         tables = (folder.decisions, folder.queries, folder.responses, folder.similarities)
@@ -122,31 +123,31 @@ def _response_rows(plan: Plan, written: Written, store: Store) -> Iterator[Row]:
 
 
 def _reject_rows(plan: Plan, decisions: Decisions, store: Store, written: Written) -> Iterator[Row]:
-    def row(stage: str, decision: Decision) -> Row:
-        return {
-            "stage": stage,
-            "slot": decision.slot,
-            "attempt": decision.attempt,
-            "text": accepted_text(store, decision.digest),
-            "reason": decision.reason,
-            "nearest_id": decision.nearest,
-            "nearest_text": nearest_text(decision),
-            "similarity": decision.similarity,
-        }
+    def rows(stage: str, refused: Iterable[Decision]) -> Iterator[Row]:
+        for decision in refused:
+            # One that was lost, and is not had again because the run fails, cannot be told.
+            if decision.digest in store.completions:
+                yield {
+                    "stage": stage,
+                    "slot": decision.slot,
+                    "attempt": decision.attempt,
+                    "text": accepted_text(store, decision.digest),
+                    "reason": decision.reason,
+                    "nearest_id": decision.nearest,
+                    "nearest_text": nearest_text(decision),
+                    "similarity": decision.similarity,
+                }
 
     def nearest_text(decision: Decision) -> str | None:
         history = decisions.of(decision.nearest) if decision.nearest else []
-        return accepted_text(store, history[-1].digest) if history else None
-
-    def queries(slot: QuerySlot) -> Iterator[Row]:
-        return (row(QUERY_STAGE, d) for d in decisions.of(slot.id) if d.reason)
+        there = history and history[-1].digest in store.completions
+        return accepted_text(store, history[-1].digest) if there else None
 
     for slot in plan.queries():
-        yield from queries(slot)
+        yield from rows(QUERY_STAGE, [d for d in decisions.of(slot.id) if d.reason])
     for pair in plan.pairs():
         if pair.id in written.standing.kept:
             yield from written.standing.rows(pair.id)
             continue
         refused = written.refused_responses.get(pair.id, ())
-        in_order = sorted(refused, key=lambda decision: decision.attempt)
-        yield from (row(RESPONSE_STAGE, decision) for decision in in_order)
+        yield from rows(RESPONSE_STAGE, sorted(refused, key=lambda decision: decision.attempt))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from flows.cli.common import AS_JSON, FOLDER, WrittenPath
+from flows.cli.common import AS_JSON, FOLDER, WrittenPath, say
 
 
 @click.command()
@@ -25,9 +25,16 @@ def status(folder: Path, as_json: bool) -> None:
 
 @click.command()
 @FOLDER
+@click.option("--store", is_flag=True, help="Read the whole store of a run instead.")
+@click.option("--forget", is_flag=True, help="Let go of what is damaged in the store.")
 @AS_JSON
-def check(folder: Path, as_json: bool) -> None:
+def check(folder: Path, store: bool, forget: bool, as_json: bool) -> None:
     """Check a run's dataset, or any dataset folder of this format, from its files alone."""
+    if store:
+        _check_store(folder, forget=forget, as_json=as_json)
+        return
+    if forget:
+        raise click.UsageError("--forget goes with --store: it lets go of what is damaged there.")
     from corpus.checks.gates import gates_as_data, require_passed
     from corpus.opened import Corpus
     from corpus.run.progress import Progress
@@ -42,6 +49,23 @@ def check(folder: Path, as_json: bool) -> None:
     else:
         print_gates(outcomes)
     require_passed(outcomes)
+
+
+def _check_store(folder: Path, *, forget: bool, as_json: bool) -> None:
+    from corpus.checks.run_store import as_data, check_store, require_whole
+    from corpus.run.run_folder import RunFolder
+
+    found = check_store(RunFolder(folder), forget=forget)
+    if as_json:
+        click.echo(json.dumps(as_data(found), indent=2))
+    else:
+        for damage in found.damaged:
+            click.echo(f"{damage.file}: {damage.problem}")
+        click.echo(f"{found.records:,} records and {found.clips:,} clips are whole.")
+    if not forget:
+        require_whole(folder, found)
+    elif found.damaged:
+        say(f"Let go of {len(found.damaged):,} damaged; the next build makes them again.")
 
 
 @click.command()

@@ -58,11 +58,22 @@ def _print_release(context: click.Context) -> None:
     context.exit()
 
 
+def _require_utf8(arguments: list[str]) -> None:
+    """Ends with a sentence if there is an argument that no file of ours could hold."""
+    for argument in arguments:
+        try:
+            os.fsencode(argument).decode("utf-8")
+        except UnicodeError:
+            say(f"Error: {argument!a} is not UTF-8. Rename it, or name another.")
+            sys.exit(InvalidInput.exit_code)
+
+
 def main() -> None:
     """Runs the command line and turns every error into a sentence and an exit code."""
     # Wherever it stands: one adds it behind a command that has just failed.
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
+    _require_utf8(arguments)
     try:
         cli.main(arguments, standalone_mode=False)
     except click.exceptions.Exit as done:

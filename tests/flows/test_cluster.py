@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from corpus.run.run_folder import RunFolder
-from corpus.store.digest_store import Store, read_log
+from corpus.store.digest_store import Store
+from corpus.store.line_log import read_log
 from tests.support.dask_cluster import DaskCluster
 from tests.support.fake_servers import FakeTextServer
 from tests.support.line import files_of, speak_and_pack, write_recipe, write_run

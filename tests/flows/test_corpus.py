@@ -19,7 +19,7 @@ from datasets import Audio, load_dataset
 from corpus.embedding.embedder import Embedder
 from corpus.plan.blueprint import Blueprint
 from corpus.run.run_folder import RunFolder
-from corpus.store.digest_store import read_log
+from corpus.store.line_log import read_log
 from tests.support.fake_servers import FakeTextServer
 from tests.support.line import (
     files_of,

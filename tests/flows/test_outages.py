@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from corpus.run.run_folder import RunFolder
-from corpus.store.digest_store import read_log
+from corpus.store.line_log import read_log
 from tests.support.fake_servers import FakeTextServer
 from tests.support.line import rows, start, sympatheia, write_recipe, write_run
 from tests.support.replies import hang, sometimes, status

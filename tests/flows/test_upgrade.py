@@ -17,7 +17,7 @@ from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.plan.blueprint import Blueprint
 from corpus.run.run_folder import RunFolder
 from corpus.speech.speech_stage import ClipRequest
-from corpus.store.digest_store import read_log
+from corpus.store.line_log import read_log
 from schemas.prompts import Point
 from tests.support.fake_servers import FakeTextServer
 from tests.support.line import (

@@ -26,7 +26,7 @@ from corpus.run.run_folder import RunFolder
 from corpus.servers.endpoint_pool import Endpoints, Open
 from corpus.speech.builtin_voice import BuiltinVoice
 from corpus.speech.speech_stage import Clip, ClipRequest, speak_all
-from corpus.store.digest_store import write_whole
+from corpus.store.files import write_whole
 from corpus.store.opening import open_store
 from corpus.text.text_stage import write_texts
 from flows.cli.main import main
@@ -80,11 +80,16 @@ def _embedder(model: str) -> EmbeddingProcess:
 
 
 def write_run(
-    folder: Path, recipe: Path, *overrides: str, with_responses=True, progress=None
+    folder: Path,
+    recipe: Path | Blueprint,
+    *overrides: str,
+    with_responses=True,
+    progress=None,
 ) -> RunFolder:
     """The text stage of a run, in this process and without Prefect."""
     run = RunFolder(folder)
-    blueprint = Blueprint.named(str(recipe), overrides)
+    resolved = isinstance(recipe, Blueprint)
+    blueprint = recipe if resolved else Blueprint.named(str(recipe), overrides)
     recipe = blueprint.recipe
 
     async def texts(opened_run: OpenRun) -> None:

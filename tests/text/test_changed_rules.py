@@ -7,7 +7,7 @@ import pytest
 from corpus.errors import SympatheiaError
 from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
-from corpus.store.digest_store import read_log
+from corpus.store.line_log import read_log
 from flows.cli.status_tables import print_status, read_status
 from tests.support.fake_servers import FakeTextServer
 from tests.support.line import rows, texts_of, write_recipe, write_run

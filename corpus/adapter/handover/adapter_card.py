@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, field_va
 
 from corpus.errors import InvalidInput
 from corpus.hub.hub_upload import CARD
-from corpus.store.digest_store import write_whole
+from corpus.store.files import write_whole
 
 FACTS = "training.json"
 TEMPLATE = Path(__file__).with_name("adapter_card.md.jinja")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from corpus.errors import InvalidInput
-from corpus.store.digest_store import write_whole
+from corpus.store.files import write_whole
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"

@@ -16,7 +16,7 @@ from torch import Tensor
 from corpus.adapter.handover.adapter_folder import CONFIG, WEIGHTS, Adapter, Update, read_adapter
 from corpus.adapter.model import ChatGLMConfig
 from corpus.errors import InvalidInput
-from corpus.store.digest_store import write_whole
+from corpus.store.files import write_whole
 
 FUSED = "query_key_value"
 PARTS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")

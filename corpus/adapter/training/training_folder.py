@@ -11,7 +11,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from corpus.adapter.handover.adapter_folder import CONFIG, WEIGHTS
 from corpus.errors import InvalidInput
 from corpus.run.run_folder import TRAINED
-from corpus.store.digest_store import write_whole
+from corpus.store.files import write_whole
 from schemas.recipe import Adapter
 
 _HOW_LONG = ("epochs", "max_steps")
