@@ -19,7 +19,7 @@ from corpus.sound.clip_rules import CLIP_RULES, HeardClip, clip_rules, judge
 from corpus.speech.speech_stage import QUERY, RESPONSE
 from corpus.voices.builtin_synthesis import style_loudness
 from schemas.recipe import RuleSetting
-from schemas.slots import SUBSETS, PairSlot
+from schemas.slots import PairSlot
 
 
 def check_clips(look: Inspection) -> None:
@@ -35,8 +35,7 @@ def check_clips(look: Inspection) -> None:
     texts: dict[str, str] = {}
     of_query: dict[str, str] = {}
     rates: list[float] = []
-    files = [path for path in dataset.readable if path.parent.name in SUBSETS]
-    for clip in measured_clips(look, files, (QUERY, RESPONSE)):
+    for clip in measured_clips(look, (QUERY, RESPONSE)):
         slot = dataset.slots.get(clip.row_id)
         if slot is None:
             continue

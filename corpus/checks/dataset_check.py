@@ -30,12 +30,11 @@ def check_folder(folder: Path, progress: Progress | None = None) -> list[Outcome
         SympatheiaError: a process that embeds or measures died.
     """
     look = Inspection(DatasetFolder(folder), progress=progress or Progress(None))
+    check_clips(look)  # the first, since it reads each shard from the disk for all
     check_files(look)
     check_card(look)
     check_parquet(look)
     check_rows(look)
     check_light_config(look)
-    queries = check_texts(look)
-    check_clips(look)
-    check_queries_apart(look, queries)
+    check_queries_apart(look, check_texts(look))
     return look.gates.all

@@ -1,22 +1,16 @@
 """Gates about the files of a dataset folder: that they are those of the manifest, whole and apt."""
 
-import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 from huggingface_hub import DatasetCard
 
-from corpus.checks.inspection import FILES, Inspection
-from corpus.dataset.dataset_folder import CLIPS_AT_ONCE, batches, opened
+from corpus.checks.inspection import Inspection, schema_of
 from corpus.dataset.manifest import NAME, FileFacts, facts_of
 from schemas.slots import SPLITS, SUBSETS, TEXT
-from schemas.tables import FEATURES, ROWS, TEXT_ROWS
+from schemas.tables import FEATURES, ROWS
 
 _SHARD = re.compile(r"data/(\w+)/(\w+)-(\d{5})-of-(\d{5})\.parquet")
 _NOT_IN_MANIFEST = {NAME, ".gitattributes"}
@@ -39,12 +33,11 @@ def check_files(look: Inspection) -> None:
         # Downloads from the Hub keep notes of theirs in a .cache folder.
         if path.is_file() and ".cache" not in path.relative_to(dataset.root).parts
     }
-    for name, facts in _facts(look, present):
-        if facts is None:
+    for name, facts in dataset.manifest.files.items():
+        if name not in present:
             gates.offend("file_missing", name)
-        elif facts != dataset.manifest.files[name]:
+        elif _facts(look, name) != facts:
             gates.offend("checksum", name)
-        look.progress.filled(FILES, "")
     for name in sorted(present - set(dataset.manifest.files) - _NOT_IN_MANIFEST):
         gates.offend("file_not_in_manifest", name)
     parts: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
@@ -59,18 +52,12 @@ def check_files(look: Inspection) -> None:
             gates.offend("shard_name", f"data/{part}/{split}: not numbered in a row")
 
 
-def _facts(look: Inspection, present: set[str]) -> Iterator[tuple[str, FileFacts | None]]:
-    """What the files of the manifest are now, in order; None of one that is missing."""
-    files = look.dataset.manifest.files
-
-    def found(name: str) -> FileFacts | None:
-        return facts_of(look.dataset.root / name, files[name].rows) if name in present else None
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing needs no interpreter
-        for name, facts in zip(files, pool.map(found, files), strict=True):
-            if facts is not None:
-                look.digests[name] = facts.sha256
-            yield name, facts
+def _facts(look: Inspection, name: str) -> FileFacts:
+    """What the manifest should say of a file."""
+    path, rows = look.dataset.root / name, look.dataset.manifest.files[name].rows
+    if path.suffix != ".parquet":
+        return facts_of(path, rows)
+    return FileFacts(bytes=path.stat().st_size, sha256=look.shard(path).digest, rows=rows)
 
 
 def check_card(look: Inspection) -> None:
@@ -118,13 +105,12 @@ def check_parquet(look: Inspection) -> None:
     largest_shard = largest_group = 0
     for path in dataset.parquet_files():
         name = dataset.name(path)
-        try:
-            meta, schema = _read_whole(look, path)
-        except (pa.ArrowInvalid, OSError) as error:
-            gates.offend("unreadable", f"{name}: {str(error).splitlines()[0]:.100}")
+        shard = look.shard(path)
+        meta, schema, wanted = shard.meta, shard.schema, schema_of(path)
+        if meta is None or schema is None:
+            gates.offend("unreadable", f"{name}: {shard.problem}")
             continue
-        wanted = TEXT_ROWS if path.parent.name == TEXT else ROWS
-        if not schema.equals(wanted):
+        if not look.has_rows(path):
             wrong = {field.name for field in schema} ^ {field.name for field in wanted}
             gates.offend("columns", f"{name}: {', '.join(sorted(wrong)) or 'other types'}")
             continue
@@ -142,20 +128,6 @@ def check_parquet(look: Inspection) -> None:
     slow = "the Hub's viewer and streaming are slow beyond"
     gates.measure("largest_shard_bytes", largest_shard, slow)
     gates.measure("largest_row_group_bytes", largest_group, slow)
-
-
-def _read_whole(look: Inspection, path: Path) -> tuple[pq.FileMetaData, pa.Schema]:
-    """What a Parquet file says of itself, once all of it was read: any byte may be flipped."""
-    digest = look.digest_of(path)
-    known = digest is not None and look.memory.recall(f"pages {digest}")
-    with opened(path) as file:
-        if not known:
-            for _ in batches(file, CLIPS_AT_ONCE):
-                pass
-        meta, schema = file.metadata, file.schema_arrow
-    if digest is not None and not known:
-        look.memory.keep(f"pages {digest}", True)
-    return meta, schema
 
 
 def _has_features(schema: pa.Schema) -> bool:

@@ -8,24 +8,27 @@ looks at what has changed.
 
 import logging
 from dataclasses import dataclass, field
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from corpus.checks.gates import Gates
-from corpus.dataset.dataset_folder import DatasetFolder
+from corpus.dataset.dataset_folder import CLIPS_AT_ONCE, DatasetFolder, batches, opened
 from corpus.run.cache_folder import cache_folder
 from corpus.run.progress import Progress
 from corpus.run.up_to_date import code_digest
 from corpus.store.files import write_whole
-from schemas.slots import SUBSETS
+from schemas.slots import SUBSETS, TEXT
+from schemas.tables import ROWS, TEXT_ROWS
 
-FILES, TEXTS, CLIPS, QUERIES = "files", "texts", "clips", "near-duplicates"
-STAGES = (FILES, TEXTS, CLIPS, QUERIES)
-"""What progress is told of, in order: files whose digest is taken, pairs whose texts are judged,
-clips that are measured, and queries that are embedded."""
+CLIPS, TEXTS, QUERIES = "clips", "texts", "near-duplicates"
+STAGES = (CLIPS, TEXTS, QUERIES)
+"""What progress is told of, in order: clips that are measured, pairs whose texts are judged, and
+queries that are embedded."""
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +64,23 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadShard:
+    """A Parquet file that was read from its first byte to its last.
+
+    Attributes:
+        digest: SHA-256 of its bytes.
+        problem: why it cannot be read, if it cannot: then it has neither of the others.
+        meta: what it says of its rows.
+        schema: of its columns.
+    """
+
+    digest: str
+    problem: str | None = None
+    meta: pq.FileMetaData | None = None
+    schema: pa.Schema | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Inspection:
     """A check at work.
 
@@ -69,14 +89,13 @@ class Inspection:
         gates: what it is held to.
         progress: is told of everything that is looked at.
         memory: what is known from before.
-        digests: the SHA-256 of files as they were found now, by their names.
     """
 
     dataset: DatasetFolder
     gates: Gates = field(default_factory=Gates)
     progress: Progress = field(default_factory=lambda: Progress(None))
     memory: Memory = field(default_factory=lambda: Memory(cache_folder()))
-    digests: dict[str, str] = field(default_factory=dict)
+    _shards: dict[Path, ReadShard] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         slots = self.dataset.slots.values()
@@ -84,14 +103,46 @@ class Inspection:
             part: sum(slot.query.subset == part for slot in slots) for part in SUBSETS
         }
         totals: dict[str, dict[str, int]] = {
-            FILES: {"": len(self.dataset.manifest.files)},
+            CLIPS: {part: 2 * count for part, count in pairs.items()},
             TEXTS: pairs,
             QUERIES: {"": len({slot.query.id for slot in slots})},
-            CLIPS: {part: 2 * count for part, count in pairs.items()},
         }
         for stage in STAGES:
             self.progress.begin(stage, totals[stage])
 
-    def digest_of(self, path: Path) -> str | None:
-        """The SHA-256 of a file, if it was taken."""
-        return self.digests.get(self.dataset.name(path))
+    def shard(self, path: Path) -> ReadShard:
+        """A Parquet file of the dataset, read whole when it is first asked for.
+
+        A file of hundreds of megabytes comes slowly from a disk. So whoever wants all of it, as
+        those do that measure clips, comes right behind, while the system has it in memory.
+        """
+        if path not in self._shards:
+            self._shards[path] = _read_whole(path, self.memory)
+        return self._shards[path]
+
+    def has_rows(self, path: Path) -> bool:
+        """Whether a Parquet file can be read and has the format's columns."""
+        schema = self.shard(path).schema
+        return schema is not None and schema.equals(schema_of(path))
+
+
+def schema_of(path: Path) -> pa.Schema:
+    """The columns that a Parquet file of a dataset should have."""
+    return TEXT_ROWS if path.parent.name == TEXT else ROWS
+
+
+def _read_whole(path: Path, memory: Memory) -> ReadShard:
+    with path.open("rb") as content:
+        digest = file_digest(content, "sha256").hexdigest()
+    known = memory.recall(f"pages {digest}")
+    try:
+        with opened(path) as file:
+            if not known:
+                for _ in batches(file, CLIPS_AT_ONCE):  # any byte may be flipped
+                    pass
+            meta, schema = file.metadata, file.schema_arrow
+    except (pa.ArrowInvalid, OSError) as error:
+        return ReadShard(digest, f"{str(error).splitlines()[0]:.100}")
+    if not known:
+        memory.keep(f"pages {digest}", True)
+    return ReadShard(digest, None, meta, schema)

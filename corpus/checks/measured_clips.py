@@ -7,7 +7,7 @@ copy in memory.
 import ctypes
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -16,13 +16,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
-import pyarrow.parquet as pq
-
 from corpus.checks.inspection import Inspection
 from corpus.compute.worker_processes import worker_processes
 from corpus.dataset.dataset_folder import shard_rows
 from corpus.errors import SympatheiaError
 from corpus.sound.clip_audio import ClipMeasures, measure_finished
+from schemas.slots import SUBSETS
 
 T = TypeVar("T")
 
@@ -58,10 +57,8 @@ class MeasuredClip:
     measures: ClipMeasures
 
 
-def measured_clips(
-    look: Inspection, files: Sequence[Path], roles: tuple[str, ...]
-) -> Iterator[MeasuredClip]:
-    """Every clip of the files, in order, and of each row in that of the roles.
+def measured_clips(look: Inspection, roles: tuple[str, ...]) -> Iterator[MeasuredClip]:
+    """Every clip of the shards that can be read, in order, and of each row in that of the roles.
 
     Raises:
         SympatheiaError: a process died, for want of memory perhaps.
@@ -71,13 +68,17 @@ def measured_clips(
     with worker_processes(count, _begin) as pool:
 
         def parts() -> Iterator[tuple[Path, Future[list[MeasuredClip]]]]:
-            for path in files:
+            for path in look.dataset.parquet_files():
+                if path.parent.name not in SUBSETS or not look.has_rows(path):
+                    continue
                 recalled = _recall(look, path)
                 if recalled is not None:
                     known.add(path)
                     yield path, recalled
                     continue
-                for group in range(pq.read_metadata(path).num_row_groups):
+                meta = look.shard(path).meta
+                assert meta is not None
+                for group in range(meta.num_row_groups):
                     yield path, pool.submit(_measured, path, group, roles)
 
         try:
@@ -107,8 +108,7 @@ def _ahead(parts: Iterable[T], count: int) -> Iterator[T]:
 
 def _recall(look: Inspection, path: Path) -> Future[list[MeasuredClip]] | None:
     """The clips of a file, if it was measured before, as if they had just been."""
-    digest = look.digest_of(path)
-    found = look.memory.recall(f"clips {digest}") if digest else None
+    found = look.memory.recall(f"clips {look.shard(path).digest}")
     if found is None:
         return None
     recalled: Future[list[MeasuredClip]] = Future()
@@ -119,9 +119,7 @@ def _recall(look: Inspection, path: Path) -> Future[list[MeasuredClip]] | None:
 
 
 def _keep(look: Inspection, path: Path, clips: list[MeasuredClip]) -> None:
-    digest = look.digest_of(path)
-    if digest:
-        look.memory.keep(f"clips {digest}", [asdict(clip) for clip in clips])
+    look.memory.keep(f"clips {look.shard(path).digest}", [asdict(clip) for clip in clips])
 
 
 # What follows runs in the processes that measure.
