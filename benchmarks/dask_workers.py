@@ -27,7 +27,8 @@ from corpus.run.open_run import OpenRun
 from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
 from corpus.speech.builtin_voice import BuiltinVoice, speak
-from corpus.speech.speech_stage import Clip, ClipRequest, speak_all
+from corpus.speech.clip_requests import Clip, ClipRequest
+from corpus.speech.speech_stage import speak_all
 from corpus.store.digest_store import Store
 from schemas.recipe import Compute, Speech
 from tests.support.dask_cluster import DaskCluster

@@ -39,7 +39,7 @@ from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import read_rows, write_table
 from corpus.sound.clip_audio import encode_flac
-from corpus.speech.speech_stage import QUERY
+from corpus.speech.clip_requests import QUERY
 from corpus.store.digest_store import Store
 from schemas.audio import SAMPLE_RATE
 from schemas.tables import CLIPS, FEATURES

@@ -44,7 +44,7 @@ from corpus.servers.endpoint_pool import Endpoints
 from corpus.sound.clip_audio import encode_wav
 from corpus.sound.prosody import correlations
 from corpus.sound.speech_recognition import Listener
-from corpus.speech.speech_stage import QUERY, RESPONSE
+from corpus.speech.clip_requests import QUERY, RESPONSE
 from corpus.store.opening import open_store
 from corpus.voices.builtin_synthesis import SPEAKERS, Voice
 from schemas.slots import EMOTIONAL

@@ -21,7 +21,7 @@ from corpus.errors import SympatheiaError
 from corpus.run.progress import Progress
 from corpus.run.stage_tables import Row
 from corpus.sound.clip_audio import Undecodable, decode
-from corpus.speech.speech_stage import QUERY, RESPONSE
+from corpus.speech.clip_requests import QUERY, RESPONSE
 from corpus.store.records import Records
 from schemas.audio import SAMPLE_RATE
 from schemas.slots import SPLITS, SUBSETS, Split, Subset

@@ -28,7 +28,7 @@ from corpus.errors import InvalidInput, SympatheiaError
 from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import Row
-from corpus.speech.speech_stage import QUERY, RESPONSE
+from corpus.speech.clip_requests import QUERY, RESPONSE
 from corpus.store.files import whole_file, write_whole
 from corpus.store.opening import open_store
 from schemas.recipe import Adapter

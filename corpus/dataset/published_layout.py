@@ -33,7 +33,7 @@ from corpus.plan.prompt_files import Prompts
 from corpus.plan.slot_layout import LAYOUT
 from corpus.run.stage_tables import Row
 from corpus.sound.clip_audio import Undecodable, recode
-from corpus.speech.speech_stage import QUERY, RESPONSE
+from corpus.speech.clip_requests import QUERY, RESPONSE
 from corpus.store.files import take_name
 from schemas.audio import SAMPLE_RATE
 from schemas.recipe import BLOCK, Recipe

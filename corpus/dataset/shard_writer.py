@@ -26,7 +26,7 @@ from corpus.run.stage_tables import Row, read_rows
 from corpus.run.up_to_date import Stamp
 from corpus.sound.clip_audio import Undecodable, decode
 from corpus.speech.builtin_voice import tts_model
-from corpus.speech.speech_stage import QUERY, RESPONSE
+from corpus.speech.clip_requests import QUERY, RESPONSE
 from corpus.store.clips import Clips, DamagedClip
 from corpus.store.digest_store import Store
 from corpus.store.files import take_name

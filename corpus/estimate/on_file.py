@@ -14,7 +14,7 @@ from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import read_rows
 from corpus.servers.chat_requests import ChatRequest
 from corpus.speech.builtin_voice import tts_model
-from corpus.speech.speech_stage import QUERY, RESPONSE, clip_request, query_clip, response_clip
+from corpus.speech.clip_requests import QUERY, RESPONSE, clip_request, query_clip, response_clip
 from corpus.speech.speech_stage import STAGE as SPEECH
 from corpus.store.digest_store import Store
 from corpus.store.line_log import read_log

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 import plotly.io
 from markupsafe import Markup
 
-from corpus.speech.speech_stage import QUERY, RESPONSE
+from corpus.speech.clip_requests import QUERY, RESPONSE
 from schemas.slots import EMOTIONAL, NEUTRAL
 
 ROLES = ((QUERY, "queries"), (RESPONSE, "responses"))

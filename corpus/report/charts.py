@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 
 from corpus.report.chart_parts import BLUE, GREEN, ORANGE, RED, ROLES, Chart, bars, styled
 from corpus.report.figures import Facts
-from corpus.speech.speech_stage import QUERY
+from corpus.speech.clip_requests import QUERY
 from schemas.slots import SUBSETS
 
 FEATURE_NAMES = {

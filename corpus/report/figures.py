@@ -25,7 +25,7 @@ from corpus.run.stage_tables import Row, read_rows
 from corpus.servers.chat_requests import ChatAnswer
 from corpus.sound.clip_audio import decode
 from corpus.sound.prosody import FEATURES, correlations
-from corpus.speech.speech_stage import QUERY, RESPONSE
+from corpus.speech.clip_requests import QUERY, RESPONSE
 from corpus.store.digest_store import Store
 from corpus.text.queries import NEAR_DUPLICATE
 from corpus.text.similar_responses import near_twins

@@ -3,7 +3,7 @@
 from corpus.compute.local_or_dask import Workers
 from corpus.errors import InvalidInput
 from corpus.sound.clip_audio import finish_samples
-from corpus.speech.speech_stage import Clip, ClipRequest
+from corpus.speech.clip_requests import Clip, ClipRequest
 from corpus.voices.builtin_processes import spoken
 from corpus.voices.builtin_synthesis import MODEL_NAME, SPEAKERS
 from schemas.audio import SAMPLE_RATE

@@ -12,7 +12,7 @@ import orjson
 
 from corpus.servers.endpoint_pool import BadAnswer, Open
 from corpus.sound.clip_audio import finish
-from corpus.speech.speech_stage import Clip, ClipRequest
+from corpus.speech.clip_requests import Clip, ClipRequest
 from corpus.voices.speech_api import CAME_TO_ITS_END, FINISH_REASON
 
 COLLECTING_SECONDS = 0.05

@@ -16,13 +16,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
-from hashlib import sha256
-from typing import Protocol
-
-import orjson
 
 from corpus.errors import SympatheiaError, root_cause
-from corpus.plan.blueprint import Blueprint, Manner
 from corpus.run.first_verdicts import FirstVerdicts
 from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows, replace_rejects, write_table
@@ -31,15 +26,19 @@ from corpus.sound.clip_audio import ClipMeasures
 from corpus.sound.clip_rules import HeardClip, clip_rules, judge
 from corpus.sound.prosody import FEATURES
 from corpus.sound.speech_recognition import Listener, require_dnsmos
+from corpus.speech.clip_requests import (
+    ClipRequest,
+    ClipSlot,
+    Voice,
+    clip_request,
+    query_clip,
+    response_clip,
+)
 from corpus.store.clips import DamagedClip
 from corpus.store.records import Records
-from corpus.voices.builtin_synthesis import style_loudness
-from schemas.prompts import Point
-from schemas.slots import PairSlot, QuerySlot
 from schemas.tables import CLIPS, SOUND
 
 STAGE = "speech"
-QUERY, RESPONSE = "query", "response"
 
 GIVE_UP_AFTER = 20
 """Clips that may run out of attempts before the stage stops; until then the others are made."""
@@ -47,67 +46,6 @@ GIVE_UP_AFTER = 20
 _MEASURES = tuple(field.name for field in fields(ClipMeasures))
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ClipRequest:
-    """Everything that shapes a clip; exactly one of `style` and `point` is given.
-
-    `loudness` is what the finished clip is brought to, LUFS.
-    """
-
-    model: str
-    voice: str
-    text: str
-    language: str
-    seed: int
-    loudness: float
-    style: str | None = None
-    point: Point | None = None
-
-    def digest(self) -> str:
-        """SHA-256 of the request."""
-        plain = {"clip": asdict(self) | {"point": self.point and self.point.model_dump()}}
-        return sha256(orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """A clip as a voice gave it: FLAC bytes if it could be decoded, and what was measured."""
-
-    flac: bytes | None
-    measures: ClipMeasures
-
-
-class Voice(Protocol):
-    """What can make a clip; see `corpus.speech.builtin_voice` and `corpus.speech.served_voice`."""
-
-    model: str
-    takes_points: bool
-
-    @property
-    def at_once(self) -> int:
-        """How many clips may be asked for at a time."""
-        ...
-
-    async def speak(self, request: ClipRequest, what: str) -> Clip:
-        """Makes one clip; `what` names it in errors."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class _ClipSlot:
-    id: str
-    role: str
-    cell: str
-    text: str
-    voice: str
-    manner: Manner
-
-    @property
-    def name(self) -> str:
-        """What the table of rejects calls it."""
-        return f"{self.id}-{self.role}"
 
 
 async def speak_all(run: OpenRun, voice: Voice) -> None:
@@ -157,7 +95,7 @@ def _sampled(run: OpenRun) -> frozenset[str]:
     )
 
 
-def _slots(run: OpenRun) -> Iterator[_ClipSlot]:
+def _slots(run: OpenRun) -> Iterator[ClipSlot]:
     """Every clip of the corpus: each query's, followed by those of its responses."""
     blueprint, responses = run.blueprint, read_rows(run.folder.responses)
     plan = blueprint.plan
@@ -165,36 +103,6 @@ def _slots(run: OpenRun) -> Iterator[_ClipSlot]:
         yield query_clip(blueprint, slot, query["text"])
         for pair in plan.pairs_of(slot):
             yield response_clip(blueprint, pair, next(responses)["text"])
-
-
-def query_clip(blueprint: Blueprint, slot: QuerySlot, text: str) -> _ClipSlot:
-    """The clip of a query's text."""
-    voice, manner = blueprint.recipe.speech.query_voice, blueprint.query_manner(slot)
-    return _ClipSlot(slot.id, QUERY, slot.cell, text, voice, manner)
-
-
-def response_clip(blueprint: Blueprint, pair: PairSlot, text: str) -> _ClipSlot:
-    """The clip of a response's text."""
-    voice, manner = blueprint.recipe.speech.response_voice, blueprint.response_manner(pair)
-    return _ClipSlot(pair.id, RESPONSE, pair.cell, text, voice, manner)
-
-
-def clip_request(
-    blueprint: Blueprint, model: str, slot: _ClipSlot, attempt: int, *, takes_points: bool
-) -> ClipRequest:
-    """The request that makes one attempt at one clip, of a voice that takes points or words."""
-    speech, point = blueprint.recipe.speech, slot.manner.point
-    return ClipRequest(
-        model=model,
-        voice=slot.voice,
-        text=slot.text,
-        language=speech.language,
-        seed=blueprint.plan.seed(f"speech-{slot.role}", slot.id, attempt),
-        loudness=round(style_loudness(speech.loudness, point.valence, point.arousal), 2),
-        # The published run closes every style with a full stop.
-        style=None if takes_points else f"{slot.manner.style}.",
-        point=point if takes_points else None,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +140,9 @@ class _Speaking:
         self.listener = Listener(run.store, run.blueprint.recipe.compute.dask)
         self._accepted, self.refused = _on_file(run)
         self.made: dict[str, _Take] = {}
-        self.exhausted: list[_ClipSlot] = []
+        self.exhausted: list[ClipSlot] = []
 
-    async def work(self, slots: Iterator[_ClipSlot]) -> None:
+    async def work(self, slots: Iterator[ClipSlot]) -> None:
         """Fills slots until there are none left, too many stay empty, or all goes one way."""
         for slot in slots:
             try:
@@ -245,7 +153,7 @@ class _Speaking:
             if self._first.culprit or len(self.exhausted) > GIVE_UP_AFTER:
                 return
 
-    async def _fill(self, slot: _ClipSlot) -> None:
+    async def _fill(self, slot: ClipSlot) -> None:
         take = await self._accepted_before(slot)
         if take is None:
             take = await self._next(slot)
@@ -260,7 +168,7 @@ class _Speaking:
         self._progress.reported(STAGE, take.reported)
         self._progress.filled(STAGE, slot.cell)
 
-    async def _accepted_before(self, slot: _ClipSlot) -> _Take | None:
+    async def _accepted_before(self, slot: ClipSlot) -> _Take | None:
         """The take that the slot had when the stage last ended, if it still stands."""
         before = self._accepted.get(slot.name)
         if not before or self._request(slot, before.attempt).digest() != before.digest:
@@ -274,7 +182,7 @@ class _Speaking:
         self._refuse(slot, [row for row in rows if row["attempt"] < take.attempt])
         return take
 
-    async def _next(self, slot: _ClipSlot) -> _Take | None:
+    async def _next(self, slot: ClipSlot) -> _Take | None:
         """The first take that the rules keep; None if they refuse all that may be made."""
         self.refused.pop(slot.name, None)
         for attempt in range(self._speech.max_attempts):
@@ -287,13 +195,13 @@ class _Speaking:
                 break
         return None
 
-    def _refuse(self, slot: _ClipSlot, rows: list[Row]) -> None:
+    def _refuse(self, slot: ClipSlot, rows: list[Row]) -> None:
         for row in rows:
             self._progress.refused(STAGE, slot.cell, row["reason"])
         if rows:
             self.refused.setdefault(slot.name, []).extend(rows)
 
-    async def _take(self, slot: _ClipSlot, attempt: int) -> _Take:
+    async def _take(self, slot: ClipSlot, attempt: int) -> _Take:
         """An attempt at a slot, from the store or from the voice, and what the rules say of it."""
         request = self._request(slot, attempt)
         digest = request.digest()
@@ -310,7 +218,7 @@ class _Speaking:
             self._first.add(verdict.reason, heard, f"the {name} ({where})")
         return _Take(attempt, digest, heard.word_error, verdict.reason, verdict.reported)
 
-    def row_of(self, slot: _ClipSlot) -> Row:
+    def row_of(self, slot: ClipSlot) -> Row:
         """What the tables say of a slot's clip; its measures are read back from the store."""
         kept = self.made[slot.name]
         measures = _measures_of(self._record(self._store.clip_measures, kept.digest))
@@ -342,7 +250,7 @@ class _Speaking:
             )
         return record
 
-    def _request(self, slot: _ClipSlot, attempt: int) -> ClipRequest:
+    def _request(self, slot: ClipSlot, attempt: int) -> ClipRequest:
         voice = self._voice
         blueprint, points = self._run.blueprint, voice.takes_points
         return clip_request(blueprint, voice.model, slot, attempt, takes_points=points)

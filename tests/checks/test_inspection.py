@@ -17,7 +17,7 @@ from corpus.checks.row_gates import check_queries_apart, check_texts
 from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.run.progress import Progress
 from corpus.sound.clip_audio import encode_flac
-from corpus.speech.speech_stage import QUERY, RESPONSE
+from corpus.speech.clip_requests import QUERY, RESPONSE
 from schemas.slots import SUBSETS
 from schemas.tables import ROWS
 

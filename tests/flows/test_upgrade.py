@@ -16,7 +16,7 @@ from corpus.checks.gates import Gates
 from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.plan.blueprint import Blueprint
 from corpus.run.run_folder import RunFolder
-from corpus.speech.speech_stage import ClipRequest
+from corpus.speech.clip_requests import ClipRequest
 from corpus.store.line_log import read_log
 from schemas.prompts import Point
 from tests.support.fake_servers import FakeTextServer

@@ -24,8 +24,8 @@ import pytest
 
 from corpus.servers.endpoint_pool import Endpoints
 from corpus.sound.clip_audio import finish, measure
+from corpus.speech.clip_requests import ClipRequest
 from corpus.speech.served_voice import ServedVoice
-from corpus.speech.speech_stage import ClipRequest
 from corpus.voices.qwen_server import BAD_CLIP
 from tests.support.line import SYMPATHEIA, opened, sympatheia
 

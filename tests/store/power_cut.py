@@ -27,7 +27,8 @@ from corpus.dataset.shard_writer import write_corpus
 from corpus.plan.blueprint import Blueprint
 from corpus.run.run_folder import RunFolder
 from corpus.speech import builtin_voice
-from corpus.speech.speech_stage import Clip, ClipRequest, speak_all
+from corpus.speech.clip_requests import Clip, ClipRequest
+from corpus.speech.speech_stage import speak_all
 from corpus.store import digest_store
 from tests.support.line import open_run, write_run
 

@@ -25,7 +25,8 @@ from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
 from corpus.servers.endpoint_pool import Endpoints, Open
 from corpus.speech.builtin_voice import BuiltinVoice
-from corpus.speech.speech_stage import Clip, ClipRequest, speak_all
+from corpus.speech.clip_requests import Clip, ClipRequest
+from corpus.speech.speech_stage import speak_all
 from corpus.store.files import write_whole
 from corpus.store.opening import open_store
 from corpus.text.text_stage import write_texts

@@ -1,0 +1,118 @@
+"""What a clip is asked for by: its slot, its request, and what a voice is."""
+
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from typing import Protocol
+
+import orjson
+
+from corpus.plan.blueprint import Blueprint, Manner
+from corpus.sound.clip_audio import ClipMeasures
+from corpus.voices.builtin_synthesis import style_loudness
+from schemas.prompts import Point
+from schemas.slots import PairSlot, QuerySlot
+
+QUERY, RESPONSE = "query", "response"
+"""The roles of the two clips of a pair."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipRequest:
+    """Everything that shapes a clip; exactly one of `style` and `point` is given.
+
+    `loudness` is what the finished clip is brought to, LUFS.
+    """
+
+    model: str
+    voice: str
+    text: str
+    language: str
+    seed: int
+    loudness: float
+    style: str | None = None
+    point: Point | None = None
+
+    def digest(self) -> str:
+        """SHA-256 of the request."""
+        plain = {"clip": asdict(self) | {"point": self.point and self.point.model_dump()}}
+        return sha256(orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A clip as a voice gave it: FLAC bytes if it could be decoded, and what was measured."""
+
+    flac: bytes | None
+    measures: ClipMeasures
+
+
+class Voice(Protocol):
+    """What can make a clip; see `corpus.speech.builtin_voice` and `corpus.speech.served_voice`."""
+
+    model: str
+    takes_points: bool
+
+    @property
+    def at_once(self) -> int:
+        """How many clips may be asked for at a time."""
+        ...
+
+    async def speak(self, request: ClipRequest, what: str) -> Clip:
+        """Makes one clip; `what` names it in errors."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSlot:
+    """A place for one clip: which text is spoken, by whom, and how.
+
+    Attributes:
+        id: of the query or of the pair.
+        role: `QUERY` or `RESPONSE`.
+        cell: what is counted together.
+        text: what is said.
+        voice: who says it.
+        manner: how.
+    """
+
+    id: str
+    role: str
+    cell: str
+    text: str
+    voice: str
+    manner: Manner
+
+    @property
+    def name(self) -> str:
+        """What the table of rejects calls it."""
+        return f"{self.id}-{self.role}"
+
+
+def query_clip(blueprint: Blueprint, slot: QuerySlot, text: str) -> ClipSlot:
+    """The clip of a query's text."""
+    voice, manner = blueprint.recipe.speech.query_voice, blueprint.query_manner(slot)
+    return ClipSlot(slot.id, QUERY, slot.cell, text, voice, manner)
+
+
+def response_clip(blueprint: Blueprint, pair: PairSlot, text: str) -> ClipSlot:
+    """The clip of a response's text."""
+    voice, manner = blueprint.recipe.speech.response_voice, blueprint.response_manner(pair)
+    return ClipSlot(pair.id, RESPONSE, pair.cell, text, voice, manner)
+
+
+def clip_request(
+    blueprint: Blueprint, model: str, slot: ClipSlot, attempt: int, *, takes_points: bool
+) -> ClipRequest:
+    """The request that makes one attempt at one clip, of a voice that takes points or words."""
+    speech, point = blueprint.recipe.speech, slot.manner.point
+    return ClipRequest(
+        model=model,
+        voice=slot.voice,
+        text=slot.text,
+        language=speech.language,
+        seed=blueprint.plan.seed(f"speech-{slot.role}", slot.id, attempt),
+        loudness=round(style_loudness(speech.loudness, point.valence, point.arousal), 2),
+        # The published run closes every style with a full stop.
+        style=None if takes_points else f"{slot.manner.style}.",
+        point=point if takes_points else None,
+    )
