@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 from schemas.plain import require_plain
+from schemas.addresses import Url
 from schemas.recipe_values import (
     ApiKeyEnv,
     GpuHourPrice,
@@ -22,7 +23,6 @@ from schemas.recipe_values import (
     Positive,
     Section,
     TimeoutSeconds,
-    Url,
 )
 
 RESERVED_EXTRA = frozenset(

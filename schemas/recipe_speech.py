@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, model_validator
 
+from schemas.addresses import Url
 from schemas.recipe_values import (
     ApiKeyEnv,
     GpuHourPrice,
@@ -13,7 +14,6 @@ from schemas.recipe_values import (
     RuleSetting,
     Section,
     TimeoutSeconds,
-    Url,
 )
 
 

@@ -8,7 +8,6 @@ from schemas.plain import require_plain
 
 Share = Annotated[StrictFloat, Field(ge=0.0, le=1.0)]
 Positive = Annotated[StrictInt, Field(ge=1, lt=2**31)]
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
 Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 RuleSetting = Annotated[float, Field(strict=True, allow_inf_nan=False)] | Literal[False, "report"]
