@@ -11,6 +11,7 @@ import ssl
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 
 import httpx2
@@ -87,7 +88,7 @@ def certificates(url: httpx2.URL) -> ssl.SSLContext:
         InvalidInput: SSL_CERT_FILE names a file that cannot be read, and the address needs it.
     """
     try:
-        return httpx2.create_ssl_context()
+        return _trusting(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
     except OSError as error:
         if url.scheme == "https":
             raise InvalidInput(
@@ -95,7 +96,13 @@ def certificates(url: httpx2.URL) -> ssl.SSLContext:
                 f"which cannot be read as certificates ({error.strerror or error}). Correct it or "
                 "unset it."
             ) from None
-        return httpx2.create_ssl_context(trust_env=False)
+        return _trusting(None, None)
+
+
+@cache
+def _trusting(file: str | None, folder: str | None) -> ssl.SSLContext:
+    """Reading what a machine trusts takes a fiftieth of a second: once is enough."""
+    return httpx2.create_ssl_context(trust_env=bool(file or folder))
 
 
 def require_certificates() -> None:
