@@ -12,8 +12,8 @@ from pydantic import (
     model_validator,
 )
 
-from schemas.plain import require_plain
 from schemas.addresses import Url
+from schemas.plain import require_plain
 from schemas.recipe_values import (
     ApiKeyEnv,
     GpuHourPrice,

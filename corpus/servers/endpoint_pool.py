@@ -50,7 +50,7 @@ from corpus.servers.server_errors import (
     retry_after,
 )
 
-__all__ = ["BadAnswer", "EndpointState", "Endpoints", "EndpointsFailed", "Open"]
+__all__ = ["REPAIR", "BadAnswer", "EndpointState", "Endpoints", "EndpointsFailed", "Open"]
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,9 @@ LONG_PAUSE_SECONDS = 10.0
 WAIT = wait_random_exponential(multiplier=0.5, max=5)
 """Between tries: seconds drawn from a window that doubles. Short at the most, because it is also
 how long a server that returned may stand idle."""
+
+REPAIR = "Start or repair the server"
+"""What to do when servers that the recipe names have failed for longer than the patience."""
 
 _FORBIDDEN = (401, 403)
 
@@ -106,7 +109,7 @@ class Endpoints:
         patience_seconds: float = 300.0,
         concurrency: int | None = None,
         section: str = "llm",
-        remedy: str = "Start or repair the server",
+        remedy: str = REPAIR,
     ) -> None:
         self._urls = list(dict.fromkeys(require_url(url, f"{section}.endpoints") for url in urls))
         self._key = require_key(api_key_env, f"{section}.api_key_env")

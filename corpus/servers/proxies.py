@@ -105,9 +105,18 @@ def _trusting(file: str | None, folder: str | None) -> ssl.SSLContext:
     return httpx2.create_ssl_context(trust_env=bool(file or folder))
 
 
-def require_certificates() -> None:
-    """Raises InvalidInput if SSL_CERT_FILE names a file that cannot be read; see `certificates`."""
-    certificates(httpx2.URL("https://"))
+def require_way(address: str) -> None:
+    """Sees that nothing in the environment bars the way to an address.
+
+    Raises:
+        InvalidInput: a variable names a proxy or certificates that cannot be used, and is needed.
+    """
+    try:
+        url = httpx2.URL(address)
+    except httpx2.InvalidURL:
+        return  # which its own client says better
+    proxy_for(url)
+    certificates(url)
 
 
 def _excepted(url: httpx2.URL) -> bool:

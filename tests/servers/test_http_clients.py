@@ -269,7 +269,8 @@ def test_certificates_that_are_gone_are_named_where_they_are_needed(
     with pytest.raises(InvalidInput, match=r"SSL_CERT_FILE names /gone/cacert\.pem"):
         ask("https://127.0.0.1:9/v1")
     with pytest.raises(InvalidInput, match="SSL_CERT_FILE"):
-        proxies.require_certificates()
+        proxies.require_way("https://hub.example")
+    proxies.require_way("http://hub.example")
 
 
 def test_a_server_that_speaks_no_tls_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,75 @@
+"""What runs in a child: `python -m flows.services KIND PORT ...`."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from flows.services.text_servers import VLLM_STOP_SECONDS
+
+
+def end_with_parent(home: Path | None) -> None:
+    """Ends this process the moment its parent does; nothing in it is worth a farewell."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        if home is not None:
+            shutil.rmtree(home, ignore_errors=True)
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def supervise(command: list[str]) -> None:
+    """Runs a server that knows nothing of its parent, and ends it and its workers with us."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def end_group() -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(VLLM_STOP_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    def wait_for_parent() -> None:
+        sys.stdin.buffer.read()
+        end_group()
+        os._exit(0)
+
+    threading.Thread(target=wait_for_parent, daemon=True).start()
+    process.wait()
+    end_group()
+    os._exit(1)  # the thread above still reads, which an orderly end would complain of
+
+
+def main(arguments: list[str]) -> None:
+    """The child's body: one of the cases below."""
+    match arguments:
+        case ["prepare"]:
+            from flows.services.prefect_server import prepare
+
+            prepare()
+        case ["text", port, threads]:
+            from corpus.voices import embedded_text_server
+
+            end_with_parent(None)
+            embedded_text_server.serve(int(port), int(threads))
+        case ["vllm", port, python, *more]:
+            module = [python, "-m", "vllm.entrypoints.openai.api_server"]
+            supervise([*module, "--host", "127.0.0.1", "--port", port, *more])
+        case ["prefect", port, home]:
+            from flows.services.prefect_server import serve
+
+            end_with_parent(Path(home))
+            serve(int(port), Path(home))
+        case _:
+            raise SystemExit(f"unknown service: {arguments}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
