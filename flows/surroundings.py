@@ -99,8 +99,8 @@ def _forget_nothings() -> None:
 
 def _spare_this_machine_proxies() -> None:
     """Has every library reach servers on this machine directly."""
-    if not any(name.lower().endswith("_proxy") for name in os.environ):
-        return
+    if not any(name.lower().endswith("_proxy") or name == "SSL_CERT_FILE" for name in os.environ):
+        return  # and need not wait for the HTTP libraries
     from corpus.servers.proxies import set_aside_unusable
 
     set_aside_unusable()

@@ -24,6 +24,8 @@ _VARIABLES = tuple(
     name for scheme in _SCHEMES for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY")
 )
 
+CERTIFICATES = "SSL_CERT_FILE"
+
 _set_aside: dict[str, str] = {}
 """Variables that were taken out of the environment."""
 
@@ -70,15 +72,20 @@ def given() -> Mapping[str, str]:
 
 
 def set_aside_unusable() -> None:
-    """Takes proxies that no HTTP library here can use out of this process's environment.
+    """Takes proxies and certificates that no library can use out of this process's environment.
 
-    Prefect's client would fail over them, though its server is on this machine. They are remembered
-    for those who ask here.
+    Prefect would fail over them, though its server is on this machine. They are remembered for
+    those who ask here.
     """
     for name in _VARIABLES:
         value = os.environ.get(name, "").strip()
         if value and not _known(value):
             _set_aside[name] = os.environ.pop(name)
+    if os.environ.get(CERTIFICATES):
+        try:
+            _trusting(os.environ[CERTIFICATES], None)
+        except OSError:
+            _set_aside[CERTIFICATES] = os.environ.pop(CERTIFICATES)
 
 
 def certificates(url: httpx2.URL) -> ssl.SSLContext:
@@ -87,14 +94,14 @@ def certificates(url: httpx2.URL) -> ssl.SSLContext:
     Raises:
         InvalidInput: SSL_CERT_FILE names a file that cannot be read, and the address needs it.
     """
+    file = given().get(CERTIFICATES)
     try:
-        return _trusting(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+        return _trusting(file, os.environ.get("SSL_CERT_DIR"))
     except OSError as error:
         if url.scheme == "https":
             raise InvalidInput(
-                f"The environment variable SSL_CERT_FILE names {os.environ.get('SSL_CERT_FILE')}, "
-                f"which cannot be read as certificates ({error.strerror or error}). Correct it or "
-                "unset it."
+                f"The environment variable {CERTIFICATES} names {file}, which cannot be read as "
+                f"certificates ({error.strerror or error}). Correct it or unset it."
             ) from None
         return _trusting(None, None)
 
@@ -102,7 +109,9 @@ def certificates(url: httpx2.URL) -> ssl.SSLContext:
 @cache
 def _trusting(file: str | None, folder: str | None) -> ssl.SSLContext:
     """Reading what a machine trusts takes a fiftieth of a second: once is enough."""
-    return httpx2.create_ssl_context(trust_env=bool(file or folder))
+    if file or folder:
+        return ssl.create_default_context(cafile=file or None, capath=None if file else folder)
+    return httpx2.create_ssl_context(trust_env=False)
 
 
 def require_way(address: str) -> None:

@@ -12,11 +12,18 @@ from pathlib import Path
 from flows.services.text_servers import VLLM_STOP_SECONDS
 
 
+def wait_for_parent() -> None:
+    """Returns when the parent has ended, or has closed the pipe."""
+    # Not through sys.stdin: a thread that waits there has an orderly end of the process fail.
+    while os.read(0, 1):
+        pass
+
+
 def end_with_parent(home: Path | None) -> None:
     """Ends this process the moment its parent does; nothing in it is worth a farewell."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        wait_for_parent()
         if home is not None:
             shutil.rmtree(home, ignore_errors=True)
         os._exit(0)
@@ -36,15 +43,15 @@ def supervise(command: list[str]) -> None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
-    def wait_for_parent() -> None:
-        sys.stdin.buffer.read()
+    def end() -> None:
+        wait_for_parent()
         end_group()
         os._exit(0)
 
-    threading.Thread(target=wait_for_parent, daemon=True).start()
+    threading.Thread(target=end, daemon=True).start()
     process.wait()
     end_group()
-    os._exit(1)  # the thread above still reads, which an orderly end would complain of
+    sys.exit(1)
 
 
 def main(arguments: list[str]) -> None:
