@@ -14,7 +14,7 @@ import stat
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -29,13 +29,19 @@ _FOLDERS = (
 _HERE = "localhost,127.0.0.1,::1"
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
+GRACE_SECONDS = 8.0
+"""How long stopping may take, which is a second as a rule: schedulers kill after ten or more."""
+
 _watching = 0
 _stopped_by: signal.Signals | None = None
+_at_last: Callable[[], object] | None = None
 
 
 def settle() -> None:
     """Puts right what this process was started with; starts it anew if its encoding needs that."""
     _speak_utf8()
+    # What a stop leaves, multiprocessing cleans up; that it does need not be told.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     sys.stdout, sys.stderr = _lasting(sys.stdout, "stdout"), _lasting(sys.stderr, "stderr")
     _forget_nothings()
     _spare_this_machine_proxies()
@@ -52,16 +58,16 @@ class _Lasting(io.FileIO):
     """A stream that may lose its reader: what is written then goes nowhere, and work goes on."""
 
     def write(self, data: object) -> int:
-        """Writes bytes."""
+        """Writes bytes; fails once if there is no room for them, and never again."""
         try:
             return super().write(data)  # type: ignore[arg-type]
         except OSError as error:
             hung_up = error.errno == errno.EIO and stat.S_ISCHR(os.fstat(self.fileno()).st_mode)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
             if error.errno != errno.EPIPE and not hung_up:
                 raise
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.fileno())
-        os.close(nowhere)
         return super().write(data)  # type: ignore[arg-type]
 
 
@@ -109,11 +115,16 @@ def _spare_this_machine_proxies() -> None:
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """Has SIGTERM and SIGHUP stop the block as Ctrl-C does; `stopped_by` tells which it was."""
-    global _watching
+def stoppable(at_last: Callable[[], object] | None = None) -> Iterator[None]:
+    """Has SIGTERM and SIGHUP stop the block as Ctrl-C does; `stopped_by` tells which it was.
+
+    Args:
+        at_last: what ends the process, should the block not have ended by itself in time: a
+            library may have swallowed the interrupt.
+    """
+    global _watching, _at_last
     before = {number: signal.getsignal(number) for number in _SIGNALS}
-    _watching += 1
+    _watching, _at_last = _watching + 1, at_last or _at_last
     try:
         for number, handler in before.items():
             if handler != signal.SIG_IGN:  # as nohup has it
@@ -142,6 +153,10 @@ def stopped_by() -> signal.Signals | None:
 
 def _stop(number: int, _: FrameType | None) -> None:
     global _stopped_by
-    if _stopped_by is None:  # more of them must not disturb the stopping
-        _stopped_by = signal.Signals(number)
-        raise KeyboardInterrupt
+    if _stopped_by is not None:  # more of them must not disturb the stopping
+        return
+    _stopped_by = signal.Signals(number)
+    if (end := _at_last) is not None:
+        signal.signal(signal.SIGALRM, lambda *_: end())
+        signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
+    raise KeyboardInterrupt

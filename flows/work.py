@@ -27,6 +27,7 @@ from corpus.store.opening import open_store
 from corpus.text.text_stage import write_texts
 from flows.display import shown
 from flows.services.text_servers import REMEDY, VLLM_REMEDY, text_servers, vllm_server
+from flows.surroundings import stopped_by
 from schemas.names import STAGES, Stage
 from schemas.recipe import Llm, Speech
 
@@ -79,7 +80,8 @@ def _told(work: "Work") -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        ended = "build failed" if isinstance(error, Exception) else "build stopped"
+        failed = isinstance(error, Exception) and stopped_by() is None
+        ended = "build failed" if failed else "build stopped"
         why = f"{type(error).__name__}: {error}".rstrip(": ")
         log.info(ended, extra=about | {"error": why})
         raise

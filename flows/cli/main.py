@@ -66,7 +66,7 @@ def main() -> None:
     settle()
     # Wherever it stands: one adds it behind a command that has just failed.
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    with stoppable():
+    with stoppable(at_last=_end_stopped):
         _run(arguments, debug=len(arguments) < len(sys.argv) - 1)
 
 
@@ -79,20 +79,20 @@ def _run(arguments: list[str], *, debug: bool) -> None:
         error.show()
         sys.exit(InvalidInput.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        _end_stopped(signal.SIGINT)
+        _end_stopped()
     except Exception as error:
-        if number := stopped_by():  # an echo of it: whoever stops us may stop our servers, too
-            _end_stopped(number)
+        if stopped_by():  # an echo of it: whoever stops us may stop our servers, too
+            _end_stopped()
         if debug:
             raise
         say(f"Error: {_told(error)}")
         sys.exit(error.exit_code if isinstance(error, SympatheiaError) else 1)
 
 
-def _end_stopped(number: signal.Signals) -> NoReturn:
+def _end_stopped() -> NoReturn:
     say("Stopped. What was saved is kept: run the same command again to continue from there.")
     # Threads that compute would be waited for, and every file is closed by now.
-    os._exit(128 + (stopped_by() or number))
+    os._exit(128 + (stopped_by() or signal.SIGINT))
 
 
 def _told(error: Exception) -> str:
