@@ -96,7 +96,7 @@ def prefect_tasks(requests: list[ClipRequest], dask: str) -> float:
     from prefect import flow, task
     from prefect_dask import DaskTaskRunner
 
-    from flows.services import prefect_api
+    from flows.services.prefect_server import prefect_api
 
     batches = [requests[at : at + TASK_OF] for at in range(0, len(requests), TASK_OF)]
     seconds = 0.0

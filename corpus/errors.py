@@ -4,6 +4,9 @@ A message is one or two sentences: what went wrong, where, and what to do next.
 """
 
 import errno
+import re
+
+_LOGIN = re.compile(r"(?<=://)[^/\s@]+(?=@)")
 
 
 class SympatheiaError(Exception):
@@ -26,10 +29,15 @@ def root_cause(group: ExceptionGroup[Exception]) -> Exception:
     return error
 
 
+def without_logins(text: str) -> str:
+    """A text in which no address shows a user and a password."""
+    return _LOGIN.sub("***", text)
+
+
 def in_words(error: SympatheiaError | OSError) -> str:
     """What an error tells a user; that of a disk is put into a sentence."""
     if isinstance(error, SympatheiaError):
-        return str(error)
+        return without_logins(str(error))
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return (

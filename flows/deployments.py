@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from corpus.errors import InvalidInput, SympatheiaError
-from flows.services import READY_SECONDS
+from flows.services.child import READY_SECONDS
 from schemas.names import DEPLOYMENT
 
 if TYPE_CHECKING:  # imported where it is used, so that help and refusals come at once

@@ -9,6 +9,7 @@ from prefect.context import FlowRunContext
 from prefect.states import Failed
 
 from corpus.errors import SympatheiaError, in_words
+from flows.surroundings import still_stoppable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,7 +24,8 @@ def fails_in_words(work: Callable[P, R]) -> Callable[P, R]:
     @wraps(work)
     def told(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return work(*args, **kwargs)
+            with still_stoppable():
+                return work(*args, **kwargs)
         except (SympatheiaError, OSError) as error:
             found = FlowRunContext.get()
             run = found and found.flow_run

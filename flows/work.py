@@ -22,11 +22,12 @@ from corpus.run.event_log import logged
 from corpus.run.open_run import OpenRun
 from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
-from corpus.servers.endpoint_pool import Endpoints, Open
+from corpus.servers.endpoint_pool import REPAIR, Endpoints, Open
 from corpus.store.opening import open_store
 from corpus.text.text_stage import write_texts
 from flows.display import shown
-from flows.services import text_servers, vllm_server
+from flows.services.text_servers import REMEDY, VLLM_REMEDY, text_servers, vllm_server
+from flows.surroundings import stopped_by
 from schemas.names import STAGES, Stage
 from schemas.recipe import Llm, Speech
 
@@ -80,7 +81,8 @@ def _told(work: "Work") -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        ended = "build failed" if isinstance(error, Exception) else "build stopped"
+        failed = isinstance(error, Exception) and stopped_by() is None
+        ended = "build failed" if failed else "build stopped"
         why = f"{type(error).__name__}: {error}".rstrip(": ")
         log.info(ended, extra=about | {"error": why})
         raise
@@ -150,31 +152,38 @@ class Work:
 
     async def _open_text_servers(self, stack: AsyncExitStack) -> Endpoints:
         llm = self._recipe.llm
-        addresses, each = llm.endpoints, None
         if llm.vllm.python:
-            own = vllm_server(llm.model, llm.vllm, self.run.folder.vllm_log)
+            log_file = self.run.folder.vllm_log
+            own = vllm_server(llm.model, llm.vllm, log_file)
             addresses = (await asyncio.to_thread(stack.enter_context, own),)
-        elif not addresses:
+            # Should it end, it is loaded anew before it answers.
+            patience = max(llm.patience_seconds, llm.vllm.ready_seconds)
+            llm = llm.model_copy(update={"endpoints": addresses, "patience_seconds": patience})
+            return await self._open_pool(stack, llm, "llm", remedy=VLLM_REMEDY.format(log=log_file))
+        if not llm.endpoints:
             embedded = text_servers(min(llm.concurrency, os.cpu_count() or 1))
-            addresses, each = await asyncio.to_thread(stack.enter_context, embedded), 1
-        return await self._open_pool(stack, addresses, llm, "llm", each)
+            started = await asyncio.to_thread(stack.enter_context, embedded)
+            llm = llm.model_copy(update={"endpoints": started})
+            return await self._open_pool(stack, llm, "llm", each=1, remedy=REMEDY)
+        return await self._open_pool(stack, llm, "llm")
 
     async def _open_pool(
         self,
         stack: AsyncExitStack,
-        addresses: tuple[str, ...],
         servers: Llm | Speech,
         section: str,
         each: int | None = None,
+        remedy: str = REPAIR,
     ) -> Endpoints:
         """A pool of the servers of a section of the recipe, up and on show."""
         pool = Endpoints(
-            addresses,
+            servers.endpoints,
             api_key_env=servers.api_key_env,
             timeout_seconds=servers.timeout_seconds,
             patience_seconds=servers.patience_seconds,
             concurrency=each,
             section=section,
+            remedy=remedy,
         )
         await stack.enter_async_context(pool)
         await pool.check()
@@ -216,7 +225,7 @@ class Work:
         speech = self._recipe.speech
 
         async def open_servers(stack: AsyncExitStack) -> Endpoints:
-            return await self._open_pool(stack, speech.endpoints, speech, "speech")
+            return await self._open_pool(stack, speech, "speech")
 
         async with _when_needed(open_servers) as pool:
             voice = ServedVoice(speech.model, pool, speech.concurrency, speech.batch)

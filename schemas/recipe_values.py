@@ -1,14 +1,25 @@
 """What the sections of a recipe have in common: the base they share and the kinds of values."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    StrictFloat,
+    StrictInt,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from schemas.plain import require_plain
 
 Share = Annotated[StrictFloat, Field(ge=0.0, le=1.0)]
 Positive = Annotated[StrictInt, Field(ge=1, lt=2**31)]
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
 Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 RuleSetting = Annotated[
@@ -17,6 +28,43 @@ RuleSetting = Annotated[
 ]
 """What a recipe may say of a rule: its limit, that it is off, or that it only reports."""
 RuleName = Annotated[str, Field(pattern=r"^[a-z][a-z_]*$")]
+
+EXAMPLE = "http://127.0.0.1:8000/v1"
+
+_HTTP = TypeAdapter(HttpUrl)
+_SHAPE = re.compile(r"https?://[^\s/\\]+(/[^\s\\]*)?", re.IGNORECASE)
+
+
+def require_base_address(url: str) -> str:
+    """A base address to which paths such as `/chat/completions` can be added, as it was given.
+
+    Raises:
+        ValueError: it is none; the message does not repeat it, for it may hold a password.
+    """
+    if "@" in url:
+        raise ValueError(
+            "a user and a password do not belong into an address, which is written down with the "
+            "run; leave them out, and name the environment variable that holds the key in "
+            "api_key_env ('Basic ' and the base64 of user:password is a key, too)"
+        )
+    if "?" in url or "#" in url:
+        raise ValueError("an address ends before any '?' or '#', because paths are added to it")
+    if not _SHAPE.fullmatch(url):
+        raise ValueError(f"not an address such as {EXAMPLE}")
+    try:
+        _HTTP.validate_python(url)
+    except ValidationError as error:
+        why = error.errors()[0]["msg"].rpartition(", ")[2]
+        raise ValueError(f"not an address such as {EXAMPLE}: {why}") from None
+    return url
+
+
+Url = Annotated[
+    str,
+    Field(json_schema_extra={"pattern": r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"}),
+    AfterValidator(require_base_address),
+]
+
 
 # Keys that mean the same of the text model's servers and of the voice's.
 Gpus = Annotated[

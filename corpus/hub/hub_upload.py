@@ -31,6 +31,7 @@ from corpus.dataset.manifest import facts_of
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.hub.hub_errors import in_words
 from corpus.run.run_folder import RunFolder
+from corpus.servers.proxies import require_way
 
 CARD = "README.md"
 
@@ -255,6 +256,7 @@ def _same(path: Path, listed: RepoFile) -> bool:
 
 def _api() -> hub.HfApi:
     """The client, with a limit to its patience and its log fit to be read."""
+    require_way(hub.constants.ENDPOINT)
     hub.get_session().timeout = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
     if not sys.stderr.isatty():
         disable_progress_bars()

@@ -1,5 +1,6 @@
 """One chat request and its answer: what is sent, what identifies it, what is kept of the reply."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -10,13 +11,40 @@ import openai
 import orjson
 
 from corpus.servers.endpoint_pool import BadAnswer, Endpoints
+from corpus.servers.server_errors import (
+    beginning,
+    error_in,
+    one_line,
+    read_json,
+)
 from schemas.recipe import Sampling
 
 TRUNCATED = "truncated"
 EMPTY = "empty"
+UNFINISHED = "unfinished"
+IN_FIELD = "answer_in_"
+"""Begins the reason of an answer whose words are in a field where no answer belongs."""
 
-_THINKING_ENDS = "</think>"
-_THINKING_BEGINS = "<think>"
+_FINISHED = frozenset(
+    {"stop", "stop_sequence", "end", "end_turn", "eos", "eos_token", "completed", "done"}
+)
+"""How servers say that a text came to its end, lower case. (Text Generation Inference says
+`eos_token`, Anthropic's dialect `end_turn`.)"""
+_CUT_SHORT = frozenset({"length", "max_tokens", "model_length"})
+"""How they say that it ran into the limit of tokens."""
+
+_FIELDS_OF_THOUGHTS = ("reasoning", "reasoning_content", "thinking", "refusal")
+"""Where servers put what is no answer, beside it."""
+
+MOST_REASON_CHARS = 40
+"""Of a server's word for how an answer ended: it becomes the name of a refusal."""
+
+_MOST_TOKENS = 2**53
+"""More is no count, and no JSON that others can read."""
+
+_THINKING_BEGINS = re.compile(r"<think(?:ing)?>")
+_THINKING_ENDS = re.compile(r"</think(?:ing)?>")
+_HALF_A_CHARACTER = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -103,46 +131,110 @@ async def complete(pool: Endpoints, request: ChatRequest, what: str) -> ChatAnsw
             cast_to=httpx2.Response,
             options={"headers": {"Content-Type": "application/json"}},
         )
-        answer = read_answer(response.content)
+        answer = read_answer(response, request.max_tokens)
         pool.count_tokens(client, answer.completion_tokens)
         return answer
 
     return await pool.call(send, what)
 
 
-def read_answer(content: bytes) -> ChatAnswer:
-    """The answer in the body of a response.
+def read_answer(response: httpx2.Response, max_tokens: int) -> ChatAnswer:
+    """The answer in a response to a request for so many tokens at most.
 
     Raises:
         BadAnswer: it is not a chat completion.
-        orjson.JSONDecodeError: it is not even JSON.
+        ErrorInBody: it is an error, for all that its status says.
     """
-    reply = orjson.loads(content)
+    reply = read_json(response.content)
+    if error := error_in(reply, response):
+        raise error
     try:
-        choice = reply["choices"][0]
-        text = choice["message"].get("content") or ""
-        usage = reply.get("usage") or {}
-        answer = ChatAnswer(
-            text=without_thinking(text),
-            finish_reason=choice.get("finish_reason") or "unfinished",
-            prompt_tokens=usage.get("prompt_tokens") or 0,
-            completion_tokens=usage.get("completion_tokens") or 0,
-            model=reply.get("model") or "",
+        choice, usage = reply["choices"][0], reply.get("usage")
+        message = choice["message"]
+        content = _content(message.get("content"))
+        counts = usage if isinstance(usage, dict) else {}
+        completion_tokens = _count(counts.get("completion_tokens"))
+        finish_reason = _finish_reason(
+            choice.get("finish_reason"), cut_short=completion_tokens >= max_tokens
         )
     except (AttributeError, IndexError, KeyError, TypeError):
-        start = content[:150].decode(errors="replace")
+        start = beginning(response.content)
         raise BadAnswer(f"the answer is not a chat completion: {start}") from None
-    return answer
+    text = without_thinking(content)
+    if finish_reason == "stop" and not text:
+        finish_reason = _misplaced(message) or finish_reason
+    model = reply.get("model")
+    return ChatAnswer(
+        text=text,
+        finish_reason=finish_reason,
+        prompt_tokens=_count(counts.get("prompt_tokens")),
+        completion_tokens=completion_tokens,
+        model=_whole(model) if isinstance(model, str) else "",
+    )
+
+
+def _content(content: object) -> str:
+    """A message's content, which may come in parts; of those the texts, not the thoughts.
+
+    Raises:
+        AttributeError, KeyError, TypeError: it is none.
+    """
+    if content is None:
+        return ""
+    if isinstance(content, list):
+        parts = [part["text"] for part in content if part["type"] in ("text", "output_text")]
+        content = "".join(parts)
+    if not isinstance(content, str):
+        raise TypeError
+    return _whole(content)
+
+
+def _whole(text: str) -> str:
+    """A text with a replacement character for each half of one, which JSON can hold."""
+    return _HALF_A_CHARACTER.sub("\ufffd", text)
+
+
+def _count(value: object) -> int:
+    """A number of tokens, which some servers send as text; 0 for what is no number."""
+    try:
+        count = int(value) if isinstance(value, int | float | str) else 0
+    except (ValueError, OverflowError):
+        return 0
+    return count if 0 < count < _MOST_TOKENS else 0
+
+
+def _finish_reason(said: object, *, cut_short: bool) -> str:
+    """How an answer ended: "stop", "length", or the server's word for what else went wrong.
+
+    A server that says nothing is believed to have finished, unless it used all tokens it had.
+    """
+    if said is None or said == "":
+        return "length" if cut_short else "stop"
+    if not isinstance(said, str):
+        return UNFINISHED
+    word = one_line(said)[:MOST_REASON_CHARS].strip()
+    if word.lower() in _FINISHED:
+        return "stop"
+    return "length" if word.lower() in _CUT_SHORT else word or UNFINISHED
+
+
+def _misplaced(message: Mapping[str, object]) -> str | None:
+    """The reason of an answer that says nothing but in a field for thoughts, if this is one."""
+    fields = (name for name in _FIELDS_OF_THOUGHTS if message.get(name))
+    return next((IN_FIELD + name for name in fields), None)
 
 
 def without_thinking(content: str) -> str:
     """The content after the thinking; nothing when the thinking did not end.
 
-    Some chat templates open the thinking in the prompt, so its end may be all there is to see.
+    Some chat templates open the thinking in the prompt, so its end may be all there is to see. An
+    end behind everything is one that the model added without having thought.
     (Thinking that a server parts itself is in a field of its own, which is not read at all.)
     """
-    text = content.rpartition(_THINKING_ENDS)[2]
-    return "" if _THINKING_BEGINS in text else text.strip()
+    while content.rstrip().endswith(("</think>", "</thinking>")):
+        content = content[: content.rindex("</")]
+    answer = _THINKING_ENDS.split(content)[-1]
+    return "" if _THINKING_BEGINS.search(answer) else answer.strip()
 
 
 def problem(answer: ChatAnswer) -> str | None:

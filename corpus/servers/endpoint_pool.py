@@ -19,11 +19,9 @@ loaded.)
 import asyncio
 import logging
 import math
-import os
 import resource
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import httpx  # noqa: F401  (see above)
 import httpx2
@@ -39,7 +37,8 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from corpus.errors import InvalidInput, SympatheiaError
+from corpus.errors import SympatheiaError
+from corpus.servers.http_clients import Moved, client_for, require_key, require_url
 from corpus.servers.load_balancing import OUT_AFTER, Busy, Endpoint, EndpointState, Failure, Line
 from corpus.servers.server_errors import (
     TRANSIENT,
@@ -51,7 +50,7 @@ from corpus.servers.server_errors import (
     retry_after,
 )
 
-__all__ = ["BadAnswer", "EndpointState", "Endpoints", "EndpointsFailed", "Open"]
+__all__ = ["REPAIR", "BadAnswer", "EndpointState", "Endpoints", "EndpointsFailed", "Open"]
 
 log = logging.getLogger(__name__)
 
@@ -61,17 +60,18 @@ Send = Callable[[openai.AsyncOpenAI], Awaitable[T]]
 MIN_TRIES = 4
 """Tries before a request is given up, however short the patience: one long hang is no verdict."""
 
-CONNECT_SECONDS = 10.0
 PROBE_SECONDS = 5.0
 FIRST_ANSWER_SECONDS = 15.0
 
-# uvicorn, and so vLLM, closes idle connections after 5 s; ours must let go of them first, or a
-# request is sometimes sent into a connection that is being closed.
-KEEPALIVE_SECONDS = 2.0
+LONG_PAUSE_SECONDS = 10.0
+"""A server that asks to be left alone for so long is told of on the terminal."""
 
 WAIT = wait_random_exponential(multiplier=0.5, max=5)
 """Between tries: seconds drawn from a window that doubles. Short at the most, because it is also
 how long a server that returned may stand idle."""
+
+REPAIR = "Start or repair the server"
+"""What to do when servers that the recipe names have failed for longer than the patience."""
 
 _FORBIDDEN = (401, 403)
 
@@ -94,9 +94,10 @@ class Endpoints:
         patience_seconds: how long a request is tried, from its first failure on.
         concurrency: most requests in flight at each server; None leaves that to the caller.
         section: the recipe's section that describes these servers, named in messages.
+        remedy: what to do when they have failed for longer than the patience.
 
     Raises:
-        InvalidInput: the environment variable is not set.
+        InvalidInput: an address cannot be asked, or the environment variable holds no key.
     """
 
     def __init__(
@@ -108,43 +109,30 @@ class Endpoints:
         patience_seconds: float = 300.0,
         concurrency: int | None = None,
         section: str = "llm",
+        remedy: str = REPAIR,
     ) -> None:
-        self._urls = list(dict.fromkeys(url.rstrip("/") for url in urls))
-        self._key = os.environ.get(api_key_env, "") if api_key_env else ""
-        if api_key_env and not self._key:
-            raise InvalidInput(
-                f"{section}.api_key_env names the environment variable {api_key_env}, which is not "
-                "set. Put the key there, or leave the setting empty for servers without a key."
-            )
+        self._urls = list(dict.fromkeys(require_url(url, f"{section}.endpoints") for url in urls))
+        self._key = require_key(api_key_env, f"{section}.api_key_env")
         self._key_env = api_key_env
         self._timeout = timeout_seconds
         self._patience = patience_seconds
         self._most = concurrency or math.inf
         self._section = section
+        self._remedy = remedy
+        self._secrets = {self._key, self._key.rpartition(" ")[2]}
         self._endpoints: list[Endpoint] = []
         self._last_success = -math.inf
 
     async def __aenter__(self) -> "Endpoints":
         _allow_many_sockets()
         self._loop = asyncio.get_running_loop()
-        self._endpoints = [
-            Endpoint(_shown(url), self._client(url), self._most) for url in self._urls
-        ]
+        for url in self._urls:
+            client, proxy = client_for(url, self._key, self._timeout)
+            via = f", through the proxy of {proxy.variable}" if proxy else ""
+            self._secrets.add(proxy.url.password if proxy else "")
+            self._endpoints.append(Endpoint(str(url), client, self._most, via=via))
         self._line = Line(self._endpoints)
         return self
-
-    def _client(self, url: str) -> openai.AsyncOpenAI:
-        timeout = httpx2.Timeout(self._timeout, connect=min(CONNECT_SECONDS, self._timeout))
-        # The pool limits what is in flight; a second limit here would queue requests whose time
-        # is already running. (To aiohttp 0 means none; None would mean its default of 100.)
-        limits = httpx2.Limits(max_connections=0, keepalive_expiry=KEEPALIVE_SECONDS)
-        return openai.AsyncOpenAI(
-            base_url=url,
-            api_key=self._key or "none",
-            max_retries=0,
-            timeout=timeout,
-            http_client=openai.DefaultAioHttpClient(timeout=timeout, limits=limits),
-        )
 
     async def __aexit__(self, *_: object) -> None:
         watchers = [endpoint.watcher for endpoint in self._endpoints if endpoint.watcher]
@@ -156,6 +144,10 @@ class Endpoints:
     def snapshot(self) -> list[EndpointState]:
         """What each server is doing now, in the order given."""
         return [endpoint.state() for endpoint in self._endpoints]
+
+    def shown(self, words: str) -> str:
+        """A server's words as they may be shown, without the key and not too many."""
+        return describe(BadAnswer(words), timeout=self._timeout, secrets=self._secrets)
 
     def count_tokens(self, client: openai.AsyncOpenAI, tokens: int) -> None:
         """Adds to the completion tokens of the server that a `send` was given the client of."""
@@ -196,15 +188,20 @@ class Endpoints:
         """
         first_failure = 0.0
 
+        def waiting_since() -> float:
+            # A server that answers others will come to a request that it turned away as well.
+            return max(first_failure or self._loop.time(), self._last_success)
+
         def impatient(state: RetryCallState) -> bool:
             nonlocal first_failure
             now = self._loop.time()
             first_failure = first_failure or now
-            since = first_failure
-            if state.outcome and isinstance(state.outcome.exception(), Busy):
-                # A server that answers others will come to this request as well.
-                since = max(since, self._last_success)
+            busy = state.outcome and isinstance(state.outcome.exception(), Busy)
+            since = waiting_since() if busy else first_failure
             return state.attempt_number >= MIN_TRIES and now - since >= self._patience
+
+        async def once() -> T:
+            return await self._try(send, what, waiting_since() + self._patience)
 
         # Its own for each call: tenacity keeps a call's state in the object.
         retrying = AsyncRetrying(
@@ -214,24 +211,26 @@ class Endpoints:
             reraise=True,
         )
         try:
-            return await retrying(self._try, send, what)
+            return await retrying(once)
         except Failure as failure:
             tries = retrying.statistics["attempt_number"]
             seconds = self._loop.time() - first_failure
             raise EndpointsFailed(
                 f"{what} could not be had from {self._all_urls()}: {tries} tries failed over "
-                f"{seconds:.0f} s, the last with '{failure}'. Start or repair the server and run "
-                "the same command again; nothing done is lost."
+                f"{seconds:.0f} s, the last with '{failure}'. {self._remedy} and run the same "
+                "command again; nothing done is lost."
             ) from None
 
     # One try
 
-    async def _try(self, send: Send[T], what: str) -> T:
-        endpoint = await self._line.enter()
+    async def _try(self, send: Send[T], what: str, until: float) -> T:
+        endpoint = await self._line.enter(until)
         sent_at = self._loop.time()
         try:
             async with asyncio.timeout(self._timeout):
                 result = await send(endpoint.client)
+        except Moved as error:
+            raise self._moved(endpoint, error) from None
         except openai.APIStatusError as error:
             if not passing(error):
                 raise await self._refusal(endpoint, error, what) from None
@@ -247,34 +246,51 @@ class Endpoints:
 
     def _failed(self, endpoint: Endpoint, error: Exception, sent_at: float) -> Failure:
         """Draws the consequences of a failed try for its server."""
-        words = self._words(error)
+        words = self._words(endpoint, error)
+        pause = 0.0
+        if isinstance(error, openai.APIStatusError):
+            pause = retry_after(error.response.headers)
+            words += f"; it asks to be left alone for {pause:,.0f} s" if pause else ""
         log.info("try failed", extra={"server": endpoint.url, "error": words})
         endpoint.failed += 1
         endpoint.last_error = words
-        if isinstance(error, openai.APIStatusError):
-            self._line.pause(endpoint, retry_after(error.response.headers))
-            if error.status_code == 429:
-                endpoint.turned_away(sent_at, self._loop.time())
-                return Busy(words)
+        if pause >= LONG_PAUSE_SECONDS and endpoint.paused_until <= self._loop.time():
+            patience = f"patience is {self._patience:,.0f} s ({self._section}.patience_seconds)"
+            log.warning("%s cannot be asked now: %s; the %s", endpoint.url, words, patience)
+        self._line.pause(endpoint, pause)
+        if isinstance(error, openai.APIStatusError) and error.status_code == 429:
+            endpoint.turned_away(sent_at, self._loop.time())
+            return Busy(words)
         endpoint.failures_in_row += 1
         if endpoint.failures_in_row >= OUT_AFTER or cannot_connect(error):
             self._take_out(endpoint)
         return Failure(words)
+
+    def _moved(self, endpoint: Endpoint, error: Moved) -> EndpointsFailed:
+        endpoint.failed += 1
+        endpoint.last_error = f"redirected, {error}"
+        return EndpointsFailed(
+            f"{endpoint.url} redirects requests ({error}), and what is asked would be lost on the "
+            f"way. Put the address that it redirects to into {self._section}.endpoints, then run "
+            "the same command again; nothing done is lost."
+        )
 
     async def _refusal(
         self, endpoint: Endpoint, error: openai.APIStatusError, what: str
     ) -> EndpointsFailed:
         """What to tell the user about a failure that no retry can mend."""
         endpoint.failed += 1
-        words = endpoint.last_error = self._words(error)
+        words = endpoint.last_error = self._words(endpoint, error)
         again = "then run the same command again; nothing done is lost."
         if error.status_code in _FORBIDDEN:
             return self._locked_out(endpoint, words)
         if error.status_code == 404:
+            singly = error.request.url.path.endswith("/batch")
             return EndpointsFailed(
                 f"{endpoint.url} does not serve {model_asked(error)} ({words})"
                 f"{await self._served(endpoint)}. Correct {self._section}.model or "
-                f"{self._section}.endpoints (addresses as a rule end in /v1), {again}"
+                f"{self._section}.endpoints (addresses as a rule end in /v1), "
+                f"{f'or set {self._section}.batch to 1, ' if singly else ''}{again}"
             )
         return EndpointsFailed(
             f"{endpoint.url} refused the request for {what} ({words}). Change what it objects to "
@@ -345,7 +361,7 @@ class Endpoints:
         except openai.APIStatusError as error:
             return error.response
         except TRANSIENT as error:
-            raise Failure(self._words(error)) from None
+            raise Failure(self._words(endpoint, error)) from None
 
     async def _served(self, endpoint: Endpoint) -> str:
         try:
@@ -357,8 +373,8 @@ class Endpoints:
 
     # Words
 
-    def _words(self, error: Exception) -> str:
-        return describe(error, timeout=self._timeout, secret=self._key)
+    def _words(self, endpoint: Endpoint, error: Exception) -> str:
+        return describe(error, timeout=self._timeout, secrets=self._secrets) + endpoint.via
 
     def _all_urls(self) -> str:
         return ", ".join(endpoint.url for endpoint in self._endpoints)
@@ -370,9 +386,3 @@ def _allow_many_sockets() -> None:
     wanted = 65_536 if hard == resource.RLIM_INFINITY else min(65_536, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _shown(url: str) -> str:
-    """The address without a user name and password, should it hold them."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -48,11 +48,15 @@ class EndpointState:
 
 @dataclass(slots=True, eq=False)
 class Endpoint:
-    """One server: its client, what it is doing and how much it may be given."""
+    """One server: its client, what it is doing and how much it may be given.
+
+    `via` says, behind the words of a failure, which way requests go, if not directly.
+    """
 
     url: str
     client: "openai.AsyncOpenAI"
     most: float
+    via: str = ""
     limit: float = math.inf
     in_flight: int = 0
     done: int = 0
@@ -111,18 +115,23 @@ class Line:
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         self._endpoints = endpoints
-        self._waiting: deque[asyncio.Future[Endpoint]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[Endpoint], float]] = deque()
         self._loop = asyncio.get_running_loop()
         self._moving = False
 
-    async def enter(self) -> Endpoint:
+    async def enter(self, until: float = math.inf) -> Endpoint:
         """Takes a place in flight at the least loaded server, once one has room.
+
+        Args:
+            until: the time of the event loop until which it is worth waiting for servers that all
+                asked to be left alone.
 
         Raises:
             Failure: every server is out.
+            Busy: every server asked to be left alone for longer.
         """
         place: asyncio.Future[Endpoint] = self._loop.create_future()
-        self._waiting.append(place)
+        self._waiting.append((place, until))
         self.advance()
         try:
             return await place
@@ -143,6 +152,7 @@ class Line:
             until = self._loop.time() + min(seconds, LONGEST_PAUSE)
             endpoint.paused_until = max(endpoint.paused_until, until)
             self._loop.call_at(endpoint.paused_until, self.advance)
+            self.advance()
 
     def advance(self) -> None:
         """Has the line move on; to be called whenever there may be room, or none left at all."""
@@ -152,25 +162,27 @@ class Line:
 
     def _move(self) -> None:
         self._moving = False
-        while self._waiting and self._waiting[0].done():
+        while self._waiting and self._waiting[0][0].done():
             self._waiting.popleft()
-        if all_out := self._all_out():
-            for place in self._waiting:
-                if not place.done():
-                    place.set_exception(Failure(all_out))
-            self._waiting.clear()
+        up = [endpoint for endpoint in self._endpoints if endpoint.healthy]
+        if not up:
+            self._refuse(Failure, self._endpoints, until=math.inf)
         elif self._waiting and (endpoint := self._least_loaded()):
             endpoint.in_flight += 1
-            self._waiting.popleft().set_result(endpoint)
+            self._waiting.popleft()[0].set_result(endpoint)
             self.advance()
+        elif (pause := min(endpoint.paused_until for endpoint in up)) > self._loop.time():
+            self._refuse(Busy, up, until=pause)
+
+    def _refuse(self, kind: type[Failure], because_of: Sequence[Endpoint], until: float) -> None:
+        """Sends away all who would not wait for longer, with the last errors of some servers."""
+        errors = dict.fromkeys(endpoint.last_error or "out" for endpoint in because_of)
+        for place, patience in self._waiting:
+            if patience <= until and not place.done():
+                place.set_exception(kind("; ".join(errors)))
+        self._waiting = deque(entry for entry in self._waiting if not entry[0].done())
 
     def _least_loaded(self) -> Endpoint | None:
         now = self._loop.time()
         free = [endpoint for endpoint in self._endpoints if endpoint.has_room(now)]
         return min(free, key=lambda endpoint: (endpoint.in_flight, endpoint.done), default=None)
-
-    def _all_out(self) -> str:
-        if any(endpoint.healthy for endpoint in self._endpoints):
-            return ""
-        errors = dict.fromkeys(endpoint.last_error or "out" for endpoint in self._endpoints)
-        return "; ".join(errors)

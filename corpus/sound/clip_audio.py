@@ -41,6 +41,16 @@ FULL_SCALE = 0.999
 TAIL_SECONDS = 0.010
 """Genuine speech often falls to silence in its very last 10 ms: over 20 ms, three times as many
 good clips look cut (`benchmarks/real_voices.py`)."""
+
+WHOLE_CODES = ("", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
+"""Subtypes of libsndfile's that keep what 16 bits hold; "" where samples came without a file. Any
+other, such as MP3, Vorbis, mu-law or 8 bits, is heard in what is trained on the corpus."""
+UNKNOWN_BYTES = 2**28
+"""A WAV header that promises as much, 90 minutes of the corpus's format, was written before the
+length was known, whatever number the server put there."""
+MAX_OFFSET = 10 ** (-60 / 20)
+"""Mean of the samples from which on it is taken away: -60 dBFS, far below what a margin of silence
+has by itself; the builtin voice stays below 2e-5, and most models at about nothing."""
 MARGIN_SECONDS = 0.10
 """Silence before the first sound and after the last: enough for soft onsets to be whole, and for a
 model that is trained on the clips to learn where to stop. Digital silence where a voice leaves
@@ -72,6 +82,7 @@ class ClipMeasures:
     Attributes:
         problem: Why the bytes could not be decoded; None if they could. All else is 0 then.
         refusal: What the server that made it called it instead of sending it.
+        coding: How the samples were written, in libsndfile's word; empty if in no file.
         sample_rate: Hz.
         channels: Number of channels.
         seconds: Duration.
@@ -94,6 +105,7 @@ class ClipMeasures:
 
     problem: str | None = None
     refusal: str | None = None
+    coding: str = ""
     sample_rate: int = 0
     channels: int = 0
     seconds: float = 0.0
@@ -162,33 +174,57 @@ def decode(data: bytes) -> tuple[Samples, int]:
     Raises:
         Undecodable: If the bytes are no sound file, or only the beginning of one.
     """
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            samples: Samples = file.read(dtype="float32", always_2d=True)
-            promised, rate = file.frames, int(file.samplerate)
-    except (soundfile.LibsndfileError, TypeError) as error:
-        raise Undecodable(f"The clip cannot be decoded: {error}") from error
-    if len(samples) < promised or _wav_promises_more(data):
-        raise Undecodable("The clip is truncated: its header promises more sound than it has.")
+    samples, rate, _ = _decoded(data)
     return samples, rate
 
 
-def _wav_promises_more(data: bytes) -> bool:
-    """Whether a WAV file ends before its header says; the library reads it without complaint."""
-    if data[:4] != b"RIFF":
-        return False
-    size = int.from_bytes(data[4:8], "little")
-    streamed = size >= 0x7FFF_FF00  # what servers write when they do not know the length yet
-    return not streamed and size + 8 > len(data)
+def _decoded(data: bytes) -> tuple[Samples, int, str]:
+    """What `decode` gives, and how the samples were written."""
+    try:
+        with soundfile.SoundFile(io.BytesIO(_with_true_sizes(data))) as file:
+            samples: Samples = file.read(dtype="float32", always_2d=True)
+            promised, rate, coding = file.frames, int(file.samplerate), str(file.subtype)
+    except (soundfile.LibsndfileError, TypeError) as error:
+        raise Undecodable(f"The clip cannot be decoded: {error}") from error
+    if len(samples) < promised:
+        raise Undecodable(_TRUNCATED)
+    return samples, rate, coding
+
+
+_TRUNCATED = "The clip is truncated: its header promises more sound than it has."
+
+
+def _with_true_sizes(data: bytes) -> bytes:
+    """A WAV file with the sizes that it has, where its header was written before they were known.
+
+    Raises:
+        Undecodable: it ends before its header says; the library reads it without complaint.
+    """
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        return data
+    at = 12
+    while data[at : at + 4] != b"data":
+        if at + 8 > len(data):
+            return data  # no sound at all, which the library says better
+        at += 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+        at += at % 2
+    told = int.from_bytes(data[at + 4 : at + 8], "little")
+    left = len(data) - at - 8
+    whole = int.from_bytes(data[4:8], "little") == len(data) - 8
+    size = left if told >= UNKNOWN_BYTES or (told == 0 and not whole) else told
+    if size > left:
+        raise Undecodable(_TRUNCATED)
+    sizes = (len(data) - 8).to_bytes(4, "little"), size.to_bytes(4, "little")
+    return data[:4] + sizes[0] + data[8 : at + 4] + sizes[1] + data[at + 8 :]
 
 
 def measure(data: bytes) -> ClipMeasures:
     """Decodes a clip and measures it."""
     try:
-        samples, rate = decode(data)
+        samples, rate, coding = _decoded(data)
     except Undecodable as error:
         return ClipMeasures(problem=str(error))
-    return _measured(samples, rate)
+    return _centred(samples, rate, coding)[1]
 
 
 def finish(data: bytes, loudness: float) -> tuple[bytes | None, ClipMeasures]:
@@ -202,19 +238,19 @@ def finish(data: bytes, loudness: float) -> tuple[bytes | None, ClipMeasures]:
         The finished clip as FLAC, None for one that has no finite sound; the measures.
     """
     try:
-        samples, rate = decode(data)
+        samples, rate, coding = _decoded(data)
     except Undecodable as error:
         return None, ClipMeasures(problem=str(error))
-    return finish_samples(samples, rate, loudness)
+    return finish_samples(samples, rate, loudness, coding)
 
 
 def finish_samples(
-    samples: Samples, rate: int, loudness: float
+    samples: Samples, rate: int, loudness: float, coding: str = ""
 ) -> tuple[bytes | None, ClipMeasures]:
     """`finish` for samples (samples, channels) at a rate in Hz."""
     if rate not in RATES:
         return None, ClipMeasures(problem=f"The clip claims to have {rate} samples a second.")
-    measures = _measured(samples, rate)
+    samples, measures = _centred(samples, rate, coding)
     if not measures.finite:
         return None, measures
     sound = samples.mean(axis=1, dtype=np.float64)
@@ -248,6 +284,18 @@ def _with_margins(sound: NDArray[np.float64], measures: ClipMeasures) -> NDArray
     before = max(0, margin - first)
     after = max(0, margin - (len(sound) - last))
     return np.pad(kept, (before, after))
+
+
+def _centred(samples: Samples, rate: int, coding: str) -> tuple[Samples, ClipMeasures]:
+    """Samples around zero, and what is measured of them."""
+    measures = replace(_measured(samples, rate), coding=coding)
+    offset = samples.mean(axis=0, dtype=np.float64) if len(samples) else np.zeros(1)
+    if not measures.finite or (np.abs(offset) <= MAX_OFFSET).all():
+        return samples, measures
+    centred = (samples - offset).astype(np.float32)
+    # What was flattened at full scale is still flat, and no longer there.
+    clipped = measures.clipped_share
+    return centred, replace(_measured(centred, rate), coding=coding, clipped_share=clipped)
 
 
 def measure_finished(data: bytes) -> ClipMeasures:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from corpus.plan.rules import Rule, Rules, Verdict
-from corpus.sound.clip_audio import FLOOR_DBFS, ClipMeasures
+from corpus.sound.clip_audio import FLOOR_DBFS, WHOLE_CODES, ClipMeasures
 from schemas.audio import SAMPLE_RATE
 from schemas.recipe import RuleSetting
 
@@ -60,6 +60,12 @@ CLIP_RULES: tuple[Rule[HeardClip], ...] = (
         lambda clip: clip.measures.problem is not None,
         "The bytes are no whole sound file. There is nothing to keep, so the rule stands as it is.",
         fixed=True,
+    ),
+    Rule(
+        "lossy_code",
+        lambda clip: clip.measures.coding not in WHOLE_CODES,
+        "It has been through a lossy or coarse code (MP3, Ogg, mu-law, 8 bits), which is heard in "
+        "what is trained on it; ask the server for WAV or FLAC.",
     ),
     Rule(
         "wrong_rate",

@@ -103,7 +103,7 @@ def train(
     from corpus.adapter.sequences import require_fresh
     from corpus.adapter.training.launch import training_of
     from corpus.run.run_folder import RunFolder
-    from flows.services import prefect_api
+    from flows.services.prefect_server import prefect_api
     from schemas.orders import AdapterOrder
 
     order = AdapterOrder(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # imported where they are used, so that help and refusals com
 def build(recipe: str, run_dir: Path | None, overrides: tuple[str, ...], until: Stage) -> None:
     """Build or continue the corpus of RECIPE, a bundled name (demo, sympatheia-18k) or a file."""
     from flows.orders import resolved
-    from flows.services import prefect_api
+    from flows.services.prefect_server import prefect_api
     from flows.work import at_work
     from schemas.orders import CorpusOrder
 

@@ -1,13 +1,16 @@
 """The command line. Results go to standard output, progress and errors to standard error."""
 
 import os
+import signal
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 import click
 
 from corpus.errors import InvalidInput, SympatheiaError, in_words
 from flows.cli.common import say
+from flows.surroundings import settle, stoppable, stopped_by
 
 GROUPS = {
     "build": ("build", "estimate"),
@@ -70,10 +73,15 @@ def _require_utf8(arguments: list[str]) -> None:
 
 def main() -> None:
     """Runs the command line and turns every error into a sentence and an exit code."""
+    settle()
     # Wherever it stands: one adds it behind a command that has just failed.
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1
     _require_utf8(arguments)
+    with stoppable(at_last=_end_stopped):
+        _run(arguments, debug=len(arguments) < len(sys.argv) - 1)
+
+
+def _run(arguments: list[str], *, debug: bool) -> None:
     try:
         cli.main(arguments, standalone_mode=False)
     except click.exceptions.Exit as done:
@@ -82,21 +90,24 @@ def main() -> None:
         error.show()
         sys.exit(InvalidInput.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        say("Stopped. What was saved is kept: run the same command again to continue from there.")
-        # Threads that compute would be waited for, and every file is closed by now.
-        os._exit(130)
-    except SympatheiaError as error:
+        _end_stopped()
+    except Exception as error:
+        if stopped_by():  # an echo of it: whoever stops us may stop our servers, too
+            _end_stopped()
         if debug:
             raise
-        say(f"Error: {in_words(error)}")
-        sys.exit(error.exit_code)
-    except OSError as error:
-        if debug:
-            raise
-        say(f"Error: {in_words(error)}")
-        sys.exit(SympatheiaError.exit_code)
-    except Exception as error:  # the last resort: a defect of ours, said as such
-        if debug:
-            raise
-        say(f"Error: {type(error).__name__}: {error}. This is a defect; --debug shows its trace.")
-        sys.exit(SympatheiaError.exit_code)
+        say(f"Error: {_told(error)}")
+        sys.exit(error.exit_code if isinstance(error, SympatheiaError) else 1)
+
+
+def _end_stopped() -> NoReturn:
+    say("Stopped. What was saved is kept: run the same command again to continue from there.")
+    # Threads that compute would be waited for, and every file is closed by now.
+    os._exit(128 + (stopped_by() or signal.SIGINT))
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, SympatheiaError | OSError):
+        return in_words(error)
+    # The last resort: a defect of ours, said as such.
+    return f"{type(error).__name__}: {error}. This is a defect; --debug shows its trace."

@@ -29,7 +29,7 @@ def publish(folder: Path, repo_id: str, private: bool, dry_run: bool) -> None:
     changed, and goes on where a failed call stopped.
     """
     from corpus.hub.hub_upload import Publication, find_dataset, require_token
-    from flows.services import prefect_api
+    from flows.services.prefect_server import prefect_api
     from schemas.orders import PublishOrder
 
     publication = Publication(find_dataset(folder), repo_id, private=private)
@@ -61,7 +61,7 @@ def publish_adapter(folder: Path, repo_id: str, private: bool, dry_run: bool) ->
     from corpus.adapter.handover.adapter_folder import find_adapter
     from corpus.adapter.handover.adapter_upload import publication_of, require_whole
     from corpus.hub.hub_upload import require_token
-    from flows.services import prefect_api
+    from flows.services.prefect_server import prefect_api
     from schemas.orders import PublishOrder
 
     publication = publication_of(find_adapter(folder), repo_id, private)

@@ -20,7 +20,7 @@ artifacts.FIGURES_EVERY = 2
 from prefect.client.orchestration import get_client
 from flows.corpus import build_corpus
 from flows.orders import resolve
-from flows.services import prefect_api
+from flows.services.prefect_server import prefect_api
 from flows.work import at_work
 from schemas.orders import CorpusOrder
 

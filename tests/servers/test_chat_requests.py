@@ -1,7 +1,9 @@
 import asyncio
 import dataclasses
 import json
+import random
 
+import httpx2
 import orjson
 import pytest
 
@@ -14,9 +16,11 @@ from corpus.servers.chat_requests import (
     without_thinking,
 )
 from corpus.servers.endpoint_pool import BadAnswer, Endpoints
+from corpus.servers.server_errors import ErrorInBody, describe
 from schemas.recipe import Sampling
 from tests.support.fake_servers import FakeTextServer
-from tests.support.replies import CONTENT, THINKING, Behave, completion, good_text
+from tests.support.mutations import mutated
+from tests.support.replies import CONTENT, THINKING, Behave, good_text
 
 REQUEST = ChatRequest(
     model="fake",
@@ -39,6 +43,12 @@ def answer_to(request: ChatRequest, behave: Behave = lambda body, n: None) -> Ch
 
     with FakeTextServer(behave=behave) as server:
         return asyncio.run(run(server.base_url))
+
+
+def read(content: bytes) -> ChatAnswer:
+    """The answer in the body of a response to `REQUEST`."""
+    asked = httpx2.Request("POST", "http://server/v1/chat/completions", content=REQUEST.body())
+    return read_answer(httpx2.Response(200, content=content, request=asked), REQUEST.max_tokens)
 
 
 def test_what_is_sent() -> None:
@@ -135,6 +145,10 @@ def test_thinking_is_never_part_of_the_text(name: str) -> None:
         ("<think>one</think>Hmm.<think>two</think> Hello. ", "Hello."),
         ("<think>and on and on", ""),
         ("<think>one</think>Hello.<think>two", ""),
+        ("Hello there.\n</think>", "Hello there."),
+        ("thoughts</think>Hello.</think>\n</think> ", "Hello."),
+        ("<think>one</think>", ""),
+        ("<thinking>one</thinking>Hello.", "Hello."),
         ("  \n ", ""),
     ],
 )
@@ -159,9 +173,154 @@ def test_answers_that_are_no_use_say_why(name: str, expected: str) -> None:
         assert answer.text == "" or name == "content_filter"
 
 
-def test_an_answer_that_does_not_say_how_it_ended_is_no_use() -> None:
-    answer = answer_to(REQUEST, lambda body, n: completion("Hello.", finish_reason=None))
-    assert problem(answer) == "unfinished"
+def body(**changes: object) -> bytes:
+    """A good completion, in bytes, with some of its fields changed."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Hello there."}}
+    reply = {"model": "fake", "choices": [choice | {"finish_reason": "stop"}]}
+    reply["usage"] = {"prompt_tokens": 100, "completion_tokens": 60}
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        place = reply
+        for parent in parents:
+            place = place["choices"][0] if parent == "choice" else place[parent]
+        place[last] = value
+    return json.dumps(reply).encode()
+
+
+@pytest.mark.parametrize("word", ["stop", "eos_token", "end", "end_turn", "STOP", None, ""])
+def test_a_whole_answer_is_used_however_its_end_is_called(word: str | None) -> None:
+    answer = read(body(choice__finish_reason=word))
+    assert (answer.text, answer.finish_reason, problem(answer)) == ("Hello there.", "stop", None)
+
+
+def test_an_answer_that_says_nothing_of_its_end_but_used_all_its_tokens_was_cut_off() -> None:
+    usage = {"completion_tokens": REQUEST.max_tokens}
+    assert problem(read(body(choice__finish_reason=None, usage=usage))) == "truncated"
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("max_tokens", "truncated"),
+        ("MODEL_LENGTH", "truncated"),
+        ("abort", "abort"),
+        ("content_filter", "content_filter"),
+        ({"type": "stop"}, "unfinished"),
+        ("\x1b[31mred\n" * 90, "[31mred " * 5),
+    ],
+)
+def test_any_other_end_is_refused_by_its_name(word: object, reason: str) -> None:
+    assert problem(read(body(choice__finish_reason=word))) == reason.strip()
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({"prompt_tokens": "100", "completion_tokens": "60"}, 60),
+        ({"completion_tokens": 60.0}, 60),
+        ({"completion_tokens": "many"}, 0),
+        ({"completion_tokens": None}, 0),
+        ({"completion_tokens": -1}, 0),
+        ({"completion_tokens": 10**30}, 0),
+        ({"completion_tokens": [60]}, 0),
+        ([60], 0),
+        (None, 0),
+    ],
+)
+def test_tokens_are_counted_as_far_as_they_are_told(usage: object, tokens: int) -> None:
+    answer = read(body(usage=usage))
+    assert answer.completion_tokens == tokens
+    assert problem(answer) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbf" + body(),
+        body().decode().encode("utf-16"),
+        b"\n " + body(),
+        body().replace(b'"model"', b'"logprob": NaN, "model"'),
+    ],
+)
+def test_json_that_is_not_quite_json_is_read(content: bytes) -> None:
+    assert read(content).text == "Hello there."
+
+
+def test_content_in_parts_is_joined_without_the_thoughts() -> None:
+    parts = [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "SECRET"}]},
+        {"type": "text", "text": "Hello "},
+        {"type": "output_text", "text": "there."},
+    ]
+    assert read(body(choice__message__content=parts)).text == "Hello there."
+
+
+def test_half_a_character_is_kept_as_a_broken_one() -> None:
+    answer = read(body(choice__message__content="Hi \ud83d there."))
+    assert answer.text == "Hi \ufffd there."
+    orjson.dumps(answer.to_dict())
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content", "refusal"])
+def test_an_answer_in_a_field_where_none_belongs_is_refused_with_its_name(field: str) -> None:
+    message = {"content": None, field: "the answer"}
+    assert problem(read(body(choice__message=message))) == f"answer_in_{field}"
+    assert problem(read(body(choice__message=message | {"content": "Hi."}))) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'data: {"choices": []}\n\ndata: [DONE]', r"a stream of events.*data: {"),
+        (b"<html>\n<h1>Welcome\x1b[2J", r"not valid JSON: <html> <h1>Welcome \[2J"),
+        (b"[" * 100_000, "not valid JSON"),
+        (b"\xff\xfe\xff", "not valid JSON"),
+        (b"", "not valid JSON"),
+    ],
+)
+def test_a_body_that_is_no_json_is_quoted(content: bytes, words: str) -> None:
+    with pytest.raises(BadAnswer, match=words):
+        read(content)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        ({"error": {"message": "No such model.", "code": 404}}, 404),
+        ({"error": {"message": "No such model.", "code": "404"}}, 404),
+        ({"object": "error", "message": "No such model.", "code": 400}, 400),
+        ({"error": {"message": "No such model.", "code": "model_not_found"}}, 404),
+        ({"error": {"message": "No such model.", "type": "rate_limit_error"}}, 429),
+        ({"error": "No such model.", "status": 503}, 503),
+    ],
+)
+def test_an_error_sent_as_an_answer_is_taken_for_what_it_says(error: object, status: int) -> None:
+    with pytest.raises(ErrorInBody) as raised:
+        read(json.dumps(error).encode())
+    assert raised.value.status_code == status
+    assert "No such model." in describe(raised.value, timeout=1)
+
+
+@pytest.mark.parametrize("error", [{"message": "internal"}, "internal", {"detail": "internal"}])
+def test_an_error_sent_as_an_answer_that_does_not_say_which_may_pass(error: object) -> None:
+    with pytest.raises(BadAnswer, match="an error as HTTP 200: internal"):
+        read(json.dumps({"error": error}).encode())
+
+
+def test_no_body_whatever_ends_in_anything_but_an_answer_or_words() -> None:
+    chance = random.Random(7)
+    answers = 0
+    for _ in range(1500):
+        try:
+            answer = read(mutated(body(), chance))
+        except (BadAnswer, ErrorInBody) as error:
+            assert describe(error, timeout=1).isprintable()
+        else:
+            answers += 1
+            again = ChatAnswer.from_dict(orjson.loads(orjson.dumps(answer.to_dict())))
+            assert again == answer
+            assert problem(answer) is None or problem(answer).isprintable()
+    assert 300 < answers < 1400
 
 
 @pytest.mark.parametrize(
@@ -175,15 +334,15 @@ def test_an_answer_that_does_not_say_how_it_ended_is_no_use() -> None:
         b'{"choices": [{}]}',
         b'{"choices": [{"message": null}]}',
         b'{"choices": [{"message": {"content": ["a", "b"]}}]}',
-        b'{"choices": [{"message": {"content": "a"}}], "usage": 3}',
-        b'{"error": {"message": "internal"}}',
+        b'{"choices": [{"message": {"content": {"text": "a"}}}]}',
+        b'{"choices": [{"message": {"content": false}}]}',
     ],
 )
 def test_what_is_not_a_completion_is_a_bad_answer(content: bytes) -> None:
     with pytest.raises(BadAnswer, match="not a chat completion"):
-        read_answer(content)
+        read(content)
 
 
 def test_usage_may_be_missing() -> None:
     content = b'{"choices": [{"message": {"content": "Hi."}, "finish_reason": "stop"}]}'
-    assert read_answer(content) == ChatAnswer("Hi.", "stop", 0, 0, "")
+    assert read(content) == ChatAnswer("Hi.", "stop", 0, 0, "")

@@ -12,22 +12,16 @@ from email.utils import formatdate
 import httpx2
 import openai
 import pytest
-from tenacity import wait_random_exponential
 
 from corpus.errors import InvalidInput
-from corpus.servers import endpoint_pool
+from corpus.servers import endpoint_pool, load_balancing
 from corpus.servers.chat_requests import ChatRequest, complete
 from corpus.servers.endpoint_pool import BadAnswer, Endpoints, EndpointsFailed
 from corpus.servers.server_errors import retry_after
 from tests.support.fake_servers import FakeTextServer
-from tests.support.replies import TRANSPORT, first, status
+from tests.support.replies import TRANSPORT, Body, Reply, error_as_200, first, status
 
 KEY = "sk-test-7f3a9c"
-
-
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint_pool, "WAIT", wait_random_exponential(multiplier=0.1, max=1))
 
 
 def request(n: int = 0) -> ChatRequest:
@@ -84,7 +78,8 @@ def test_retry_after_reads_seconds_and_dates() -> None:
     assert retry_after(httpx2.Headers({"Retry-After": "2.5"})) == 2.5
     in_a_minute = formatdate(time.time() + 60, usegmt=True)
     assert 55 < retry_after(httpx2.Headers({"Retry-After": in_a_minute})) <= 60
-    for nothing in ({}, {"Retry-After": "soon"}, {"Retry-After": "-3"}):
+    odd = ("soon", "-3", "nan", "Mon, 99 Foo 2026", "Fri, 31 Dec 9999 23:59:59 -2359")
+    for nothing in ({}, *({"Retry-After": words} for words in odd[:4])):
         assert retry_after(httpx2.Headers(nothing)) == 0
 
 
@@ -127,7 +122,7 @@ def test_however_impatient_a_request_is_tried_four_times() -> None:
         ("close", "the server closed the connection"),
         ("break_off", "the answer broke off"),
         ("truncated_json", "the answer is not valid JSON"),
-        ("no_choices", "the answer is not a chat completion"),
+        ("no_choices", "an error as HTTP 200: internal"),
         ("503", "HTTP 503: loading the model"),
     ],
 )
@@ -261,11 +256,59 @@ def test_check_names_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
         with_pool(Endpoints([server.base_url]), Endpoints.check)
 
 
-def test_addresses_are_shown_without_a_password() -> None:
-    async def job(pool: Endpoints) -> None:
-        assert [state.url for state in pool.snapshot()] == ["http://example.org:81/v1"]
+def test_a_server_that_asks_for_longer_than_the_patience_is_told_of_and_given_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def busy(body: Body, n: int) -> Reply:
+        return status(429, "come back tomorrow", retry_after=53_578)
 
-    with_pool(Endpoints(["http://me:secret@example.org:81/v1"]), job)
+    with FakeTextServer(behave=busy) as server:
+        began = time.monotonic()
+        with pytest.raises(EndpointsFailed, match=r"tomorrow; it asks .* alone for 53,578 s"):
+            ask(server.base_url, patience_seconds=1)
+        assert 1 <= time.monotonic() - began < 10
+        assert len(server.requests) == 1
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "53,578 s" in told
+    assert "patience is 1 s (llm.patience_seconds)" in told
+
+
+def test_a_pause_within_the_patience_is_waited_for_and_no_longer_than_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(load_balancing, "LONGEST_PAUSE", 0.5)
+    with FakeTextServer(behave=lambda body, n: status(503, retry_after=53_578)) as server:
+        with pytest.raises(EndpointsFailed):
+            ask(server.base_url, patience_seconds=1.2)
+        assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "words"),
+    [
+        ("The model x does not exist.", 404, "does not serve the model 'fake'"),
+        ("Bad key.", "invalid_api_key", "refused access"),
+        ("max_tokens is too large", 400, "error 400 as HTTP 200: max_tokens"),
+    ],
+)
+def test_an_error_sent_as_an_answer_that_no_retry_mends_stops_at_once(
+    message: str, code: object, words: str
+) -> None:
+    with FakeTextServer(behave=lambda body, n: error_as_200(message, code=code)) as server:
+        with pytest.raises(EndpointsFailed, match=words):
+            ask(server.base_url)
+        assert len(server.requests) == 1
+
+
+def test_an_error_sent_as_an_answer_that_may_pass_is_retried() -> None:
+    with FakeTextServer(behave=first(2, lambda: error_as_200("busy", code=429))) as server:
+        ask(server.base_url)
+        assert len(server.requests) == 3
+
+
+def test_who_starts_the_servers_says_what_to_do_when_they_fail() -> None:
+    with pytest.raises(EndpointsFailed, match=r"'\. Free some memory and run the same command"):
+        ask(unused_url(), patience_seconds=0, remedy="Free some memory")
 
 
 def test_clients_are_closed_on_leaving() -> None:

@@ -14,6 +14,7 @@ from scipy.signal import resample_poly
 from corpus.sound.clip_audio import (
     HIGHEST_PEAK,
     MARGIN_SECONDS,
+    MAX_OFFSET,
     SAMPLE_RATE,
     ClipMeasures,
     Undecodable,
@@ -24,7 +25,7 @@ from corpus.sound.clip_audio import (
     measure,
 )
 from corpus.voices.builtin_synthesis import SPEAKERS, Voice
-from tests.support.clips import problem
+from tests.support.clips import problem, problem_of
 
 TEXT = "Why does my bread always turn out so heavy and flat?"
 WORDS = len(TEXT.split())
@@ -95,10 +96,80 @@ def test_measures_survive_json(speech):
         assert ClipMeasures(**json.loads(text)) == measures
 
 
-def test_a_streamed_wav_of_unknown_length_is_whole(speech):
+SIZES = {  # what a header may say of the whole file and of its sound, beside the truth
+    "streamed": lambda whole, sound: (0xFFFFFFFF, 0xFFFFFFFF),
+    "half of that": lambda whole, sound: (0x7FFFFFFF, 0x7FFFFFFF - 36),
+    "two billion": lambda whole, sound: (2_000_000_036, 2_000_000_000),
+    "sound alone unknown": lambda whole, sound: (whole, 2_000_000_000),
+    "eight too great": lambda whole, sound: (whole + 8, sound),
+    "nothing": lambda whole, sound: (0, 0),
+}
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+def test_a_whole_wav_is_read_whatever_its_header_says_of_its_length(speech, sizes):
     wav = bytearray(encode_wav(speech))
-    wav[4:8] = wav[40:44] = b"\xff\xff\xff\xff"
-    assert problem(bytes(wav), WORDS) is None
+    told = sizes(len(wav) - 8, len(wav) - 44)
+    wav[4:8], wav[40:44] = (size.to_bytes(4, "little") for size in told)
+    flac, measures = finish(bytes(wav), -23.0)
+    assert (flac, measures) == finish(encode_wav(speech), -23.0)
+
+
+def test_a_wav_that_ends_before_its_header_says_is_refused(speech):
+    wav = encode_wav(speech)
+    for cut in (len(wav) // 2, len(wav) - 2):
+        assert problem(wav[:cut], WORDS) == "undecodable"
+    listed = wav + b"LIST" + (4).to_bytes(4, "little") + b"INFO"
+    assert problem(listed, WORDS) is None
+    empty = wav[:4] + (36).to_bytes(4, "little") + wav[8:40] + bytes(4)
+    assert problem(empty, WORDS) == "empty"
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype"),
+    [("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "FLOAT"), ("FLAC", "PCM_24")],
+)
+def test_a_code_that_keeps_everything_is_accepted(speech, container, subtype):
+    assert problem(written(speech, format=container, subtype=subtype), WORDS) is None
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype"),
+    [
+        ("MP3", "MPEG_LAYER_III"),
+        ("OGG", "VORBIS"),
+        ("OGG", "OPUS"),
+        ("WAV", "ULAW"),
+        ("WAV", "ALAW"),
+        ("WAV", "PCM_U8"),
+        ("WAV", "MS_ADPCM"),
+        ("FLAC", "PCM_S8"),
+    ],
+)
+def test_a_lossy_or_coarse_code_is_refused_by_name(speech, container, subtype):
+    _, measures = finish(written(speech, format=container, subtype=subtype), -23.0)
+    assert problem_of(measures, WORDS) == "lossy_code"
+    assert measures.coding == subtype
+
+
+@pytest.mark.parametrize("offset", [0.05, -0.01])
+def test_an_offset_is_taken_away_and_the_clip_is_judged(speech, offset):
+    plain, before = finish(encode_wav(speech), -23.0)
+    flac, after = finish(encode_wav(speech + np.float32(offset)), -23.0)
+    assert problem_of(after, WORDS) is None
+    assert after.level == pytest.approx(before.level, abs=0.01)
+    assert np.abs(decode(flac)[0] - decode(plain)[0]).max() < 1e-3
+
+
+def test_a_clip_that_was_clipped_stays_so_without_its_offset(speech):
+    loud = np.clip(speech * 20 + 0.3, -1, 1).astype(np.float32)
+    assert problem(encode_wav(loud), WORDS) == "clipped"
+
+
+def test_a_clip_around_zero_is_not_touched(speech):
+    assert abs(speech.mean()) < MAX_OFFSET / 10
+    near = speech + np.float32(MAX_OFFSET / 2)
+    assert decode(finish(encode_wav(near), -23.0)[0])[0].mean() > MAX_OFFSET / 4
 
 
 def loudness_of(data):

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from flows.services import blank_database
+from flows.services.prefect_server import blank_database
 from tests.support.line import SYMPATHEIA
 
 PREFECT = Path(sys.executable).with_name("prefect")

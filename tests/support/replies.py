@@ -83,6 +83,14 @@ def status(code: int, message: str = "out of order", retry_after: float | None =
     return web.Response(status=code, body=body, content_type="application/json", headers=headers)
 
 
+def redirect(code: int, target: str) -> Reply:
+    return web.Response(status=code, headers={"Location": target})
+
+
+def error_as_200(message: str, **fields: Any) -> Reply:
+    return web.json_response({"error": {"message": message, **fields}})
+
+
 def truncated_json() -> Reply:
     whole = completion("This answer is cut in two.").body
     assert isinstance(whole, bytes)

@@ -1,0 +1,1 @@
+"""Servers that a run starts for itself, and that end with it."""
