@@ -33,6 +33,12 @@ from corpus.plan.recipe_keys import (
     require_meanings,
 )
 from corpus.plan.rules import Rule
+from corpus.preflight.disk import DISK
+from corpus.preflight.environment import ENVIRONMENT
+from corpus.preflight.findings import Check
+from corpus.preflight.places import PLACES
+from corpus.preflight.text_servers import ANSWERED, LISTED
+from corpus.preflight.voices import VOICES
 from corpus.sound.clip_rules import CLIP_RULES
 from corpus.text.text_rules import QUERY_RULES, RESPONSE_RULES
 from flows.cli.main import cli
@@ -220,7 +226,17 @@ def gates_table() -> str:
     return "\n".join(rows)
 
 
+def checks_table() -> str:
+    """What `sympatheia doctor` looks at; a build looks at what has a mark."""
+    rows = [table_row("check", "what it looks at", "every build"), table_row(*["---"] * 3)]
+    checks: Sequence[Check[Any]] = (*ENVIRONMENT, *DISK, *PLACES, *LISTED, *ANSWERED, *VOICES)
+    for check in checks:
+        rows.append(table_row(f"`{check.name}`", check.about, "yes" if check.cheap else ""))
+    return "\n".join(rows)
+
+
 SECTIONS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
+    Path("docs/build.md"): {"checks": checks_table},
     Path("docs/contributing.md"): {"wings": wings_table},
     Path("docs/quality.md"): {
         "text rules": text_rules,

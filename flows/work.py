@@ -151,7 +151,7 @@ class Work:
                 await write_texts(self.run, pool, embedder, with_responses=with_responses)
 
     async def _open_text_servers(self, stack: AsyncExitStack) -> Endpoints:
-        llm = self._recipe.llm
+        llm, each, remedy = self._recipe.llm, None, ""
         if llm.vllm.python:
             log_file = self.run.folder.vllm_log
             own = vllm_server(llm.model, llm.vllm, log_file)
@@ -159,13 +159,27 @@ class Work:
             # Should it end, it is loaded anew before it answers.
             patience = max(llm.patience_seconds, llm.vllm.ready_seconds)
             llm = llm.model_copy(update={"endpoints": addresses, "patience_seconds": patience})
-            return await self._open_pool(stack, llm, "llm", remedy=VLLM_REMEDY.format(log=log_file))
-        if not llm.endpoints:
+            remedy = VLLM_REMEDY.format(log=log_file)
+        elif not llm.endpoints:
             embedded = text_servers(min(llm.concurrency, os.cpu_count() or 1))
             started = await asyncio.to_thread(stack.enter_context, embedded)
             llm = llm.model_copy(update={"endpoints": started})
-            return await self._open_pool(stack, llm, "llm", each=1, remedy=REMEDY)
-        return await self._open_pool(stack, llm, "llm")
+            each, remedy = 1, REMEDY
+        pool = await self._open_pool(stack, llm, "llm", each, remedy)
+        await self._require_ready(pool)
+        return pool
+
+    async def _require_ready(self, text_servers: Endpoints | None = None) -> None:
+        """Looks at what this run needs, before its first request.
+
+        Raises:
+            SympatheiaError: something would stop it.
+        """
+        from corpus.preflight.cheap_half import require_ready
+        from corpus.preflight.findings import RunAhead
+
+        ahead = RunAhead(self.run.blueprint, self.run.folder.root, self.until)
+        await require_ready(ahead, text_servers)
 
     async def _open_pool(
         self,
@@ -225,7 +239,9 @@ class Work:
         speech = self._recipe.speech
 
         async def open_servers(stack: AsyncExitStack) -> Endpoints:
-            return await self._open_pool(stack, speech, "speech")
+            pool = await self._open_pool(stack, speech, "speech")
+            await self._require_ready()
+            return pool
 
         async with _when_needed(open_servers) as pool:
             voice = ServedVoice(speech.model, pool, speech.concurrency, speech.batch)

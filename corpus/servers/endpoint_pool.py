@@ -175,6 +175,19 @@ class Endpoints:
                 f"{self._section}.endpoints, then run the same command again."
             ) from None
 
+    async def models(self) -> list[httpx2.Response | Failure]:
+        """What each server answers to the question for its models, in the order given."""
+
+        async def ask(endpoint: Endpoint) -> httpx2.Response | Failure:
+            if not endpoint.healthy:  # a watcher asks it
+                return Failure(endpoint.last_error or "out")
+            try:
+                return await self._models(endpoint)
+            except Failure as failure:
+                return failure
+
+        return await asyncio.gather(*map(ask, self._endpoints))
+
     async def call(self, send: Send[T], what: str) -> T:
         """The result of `send`, from whichever server gives one.
 
@@ -336,16 +349,11 @@ class Endpoints:
         self._line.advance()
 
     async def _probe_all(self) -> None:
-        answers = await asyncio.gather(
-            *(self._models(endpoint) for endpoint in self._endpoints), return_exceptions=True
-        )
         silent: list[tuple[Endpoint, Failure]] = []
-        for endpoint, answer in zip(self._endpoints, answers, strict=True):
+        for endpoint, answer in zip(self._endpoints, await self.models(), strict=True):
             if isinstance(answer, Failure):
                 endpoint.last_error = str(answer)
                 silent.append((endpoint, answer))
-            elif isinstance(answer, BaseException):
-                raise answer
             elif answer.status_code in _FORBIDDEN:
                 raise self._locked_out(endpoint, f"HTTP {answer.status_code}")
         if len(silent) == len(self._endpoints):

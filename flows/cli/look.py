@@ -1,11 +1,12 @@
-"""Looking at what was made: status, check, report."""
+"""Looking at what was made (status, check, report), and at what is needed (doctor)."""
 
 import json
 from pathlib import Path
 
 import click
 
-from flows.cli.common import AS_JSON, FOLDER, WrittenPath, say
+from flows.cli.common import AS_JSON, FOLDER, OVERRIDES, WrittenPath, say
+from schemas.names import STAGES, Stage
 
 
 @click.command()
@@ -80,3 +81,48 @@ def report(folder: Path, output: Path | None) -> None:
     from corpus.opened import Corpus
 
     click.echo(Corpus.open(folder).write_report(output))
+
+
+@click.command()
+@click.argument("recipe", required=False)
+@click.option(
+    "--run-dir",
+    type=WrittenPath(path_type=Path, file_okay=False),
+    help="Where the run will keep its work; runs/NAME if not given.",
+)
+@OVERRIDES
+@click.option("--until", type=click.Choice(STAGES), default=STAGES[-1], help="The last stage.")
+@click.option("--repo-id", default="", help="NAMESPACE/NAME on the Hub to be published to.")
+@AS_JSON
+def doctor(
+    recipe: str | None,
+    run_dir: Path | None,
+    overrides: tuple[str, ...],
+    until: Stage,
+    repo_id: str,
+    as_json: bool,
+) -> None:
+    """Look at what a run of RECIPE needs before it starts; without RECIPE at this machine alone.
+
+    Servers are asked for some short texts and clips, voices only where the run comes to speech.
+    Nothing of it is kept.
+    """
+    from corpus.errors import InvalidInput
+    from corpus.preflight.doctor import examine
+    from corpus.preflight.findings import RunAhead, findings_as_data, require_none_failed
+    from flows.cli.status_tables import print_findings
+    from flows.orders import resolve
+    from schemas.orders import CorpusOrder
+
+    if recipe is None and overrides:
+        raise InvalidInput("--set changes a recipe, and none is named. Name one before it.")
+    ahead = RunAhead(repo_id=repo_id)
+    if recipe is not None:
+        asked = resolve(CorpusOrder(recipe=recipe, run_dir=run_dir, overrides=overrides))
+        ahead = RunAhead(asked.blueprint, asked.folder.root, until, repo_id)
+    findings = examine(ahead)
+    if as_json:
+        click.echo(json.dumps(findings_as_data(findings), indent=2))
+    else:
+        print_findings(findings)
+    require_none_failed(findings)

@@ -15,7 +15,7 @@ from flows.surroundings import settle, stoppable, stopped_by
 GROUPS = {
     "build": ("build", "estimate"),
     "prompts": ("anchors", "preview", "recipe"),
-    "look": ("status", "check", "report"),
+    "look": ("status", "check", "report", "doctor"),
     "exchange": ("export", "import"),
     "adapter": ("tokenize", "encode", "train"),
     "publish": ("publish", "publish-adapter", "convert-adapter"),

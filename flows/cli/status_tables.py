@@ -1,4 +1,4 @@
-"""What `status`, `estimate`, `check` and `anchors list` print."""
+"""What `status`, `estimate`, `check`, `doctor` and `anchors list` print."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from corpus.checks.gates import Outcome
+from corpus.preflight.findings import Finding, in_one_line
 from corpus.run.progress import read_progress
 from corpus.run.run_folder import RunFolder
 from corpus.text.similar_responses import near_twins
@@ -177,6 +178,15 @@ def _in_words(name: str, figure: "Range | None") -> tuple[str, str]:
         case "gpu_hours" | "cost":
             return f"{figure.low:,.2f}", f"{figure.high:,.2f}"
     return f"{figure.low:,.0f}", f"{figure.high:,.0f}"
+
+
+def print_findings(findings: Iterable[Finding]) -> None:
+    """Prints every finding with its verdict, and its remedy where it did not pass."""
+    table = _table("looked at", "verdict", "what was found")
+    for found in findings:
+        verdict = found.verdict.upper() if found.verdict == "failed" else found.verdict
+        table.add_row(found.name, verdict, in_one_line(found))
+    Console().print(table)
 
 
 def _table(*columns: str) -> Table:

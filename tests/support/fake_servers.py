@@ -42,6 +42,8 @@ class TextApp:
     behave: Behave = lambda body, n: None
     kind: Callable[[Body], str] = kind_of
     models: tuple[str, ...] = ("fake",)
+    of_model: dict[str, Any] = field(default_factory=dict)
+    """What the list of models says of each, beside its name."""
     keep: bool = True
     models_status: int = 200
     requests: list[Received] = field(default_factory=list)
@@ -94,7 +96,7 @@ class TextApp:
 
     async def _models(self, request: web.Request) -> web.Response:
         self.models_asked += 1
-        listed = [{"id": name, "object": "model"} for name in self.models]
+        listed = [{"id": name, "object": "model"} | self.of_model for name in self.models]
         return web.json_response({"object": "list", "data": listed}, status=self.models_status)
 
     async def _report(self, request: web.Request) -> web.Response:

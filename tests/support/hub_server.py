@@ -179,6 +179,7 @@ class Hub:
         lfs = "/{space}/{name:[^/]+}.git/info/lfs/objects"
         for method, path, handler, call in (
             ("POST", "/api/repos/create", self._create, "create"),
+            ("GET", "/api/whoami-v2", self._whoami, "whoami"),
             ("POST", "/api/validate-yaml", self._validate, "validate"),
             ("GET", api, self._info, "info"),
             ("GET", api + "/revision/{revision}", self._info, "revision"),
@@ -244,6 +245,10 @@ class Hub:
         if key == READER and request.method == "POST" and "validate" not in request.path:
             return _no(403, "You don't have the rights to do that under this namespace")
         return await handler(request)
+
+    async def _whoami(self, request: web.Request) -> web.Response:
+        role = "read" if READER in request.headers["Authorization"] else "write"
+        return web.json_response({"name": "tester", "auth": {"accessToken": {"role": role}}})
 
     async def _create(self, request: web.Request) -> web.Response:
         order = await request.json()

@@ -1,0 +1,1 @@
+"""Is all there that a run needs?"""
