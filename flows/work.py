@@ -151,7 +151,7 @@ class Work:
                 await write_texts(self.run, pool, embedder, with_responses=with_responses)
 
     async def _open_text_servers(self, stack: AsyncExitStack) -> Endpoints:
-        llm, each, remedy = self._recipe.llm, None, ""
+        llm, each, remedy = self._recipe.llm, None, REPAIR
         if llm.vllm.python:
             log_file = self.run.folder.vllm_log
             own = vllm_server(llm.model, llm.vllm, log_file)

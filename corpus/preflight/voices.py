@@ -15,8 +15,8 @@ from corpus.sound.clip_audio import ClipMeasures
 from corpus.sound.clip_rules import HeardClip, clip_rules, judge
 from corpus.speech.builtin_voice import require_speakers
 from corpus.speech.builtin_voice import speak as speak_builtin
-from corpus.speech.served_voice import ServedVoice
 from corpus.speech.clip_requests import Clip, ClipRequest
+from corpus.speech.served_voice import ServedVoice
 from corpus.voices.builtin_synthesis import MODEL_NAME
 from schemas.audio import SAMPLE_RATE
 from schemas.recipe import Speech
