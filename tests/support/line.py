@@ -176,7 +176,7 @@ def typed(*arguments: object) -> subprocess.CompletedProcess:
     """
     out, err = io.StringIO(), io.StringIO()
     code: object = 0
-    given = sys.argv
+    given, surroundings = sys.argv, dict(os.environ)
     sys.argv = ["sympatheia", *map(str, arguments)]
     try:
         with redirect_stdout(out), redirect_stderr(err):
@@ -185,6 +185,8 @@ def typed(*arguments: object) -> subprocess.CompletedProcess:
         code = ended.code
     finally:
         sys.argv = given
+        os.environ.clear()
+        os.environ.update(surroundings)
     return subprocess.CompletedProcess(sys.argv, code or 0, out.getvalue(), err.getvalue())
 
 
