@@ -156,7 +156,7 @@ def check_queries_apart(look: Inspection, queries: dict[str, str]) -> None:
         look.memory.keep(f"apart {key}", found)
     else:
         for _ in queries:
-            look.progress.filled(QUERIES, "")
+            look.progress.filled(QUERIES, "all")
     for name, (similarity, pair) in found.items():
         look.gates.measure(name, similarity, pair, dedup.threshold)
 
@@ -168,7 +168,7 @@ def _embedded(look: Inspection, texts: list[str]) -> Vectors:
         for start in range(0, max(1, len(texts)), BLOCK):
             blocks.append(embedder.encode(texts[start : start + BLOCK]))
             for _ in blocks[-1]:
-                look.progress.filled(QUERIES, "")
+                look.progress.filled(QUERIES, "all")
     return np.concatenate(blocks)
 
 
