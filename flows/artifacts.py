@@ -43,23 +43,27 @@ def on_prefects_pages(name: str, progress: Progress, stages: tuple[str, ...]) ->
     Args:
         name: the run's name, which the artifacts' keys begin with.
         progress: the counts of the run.
-        stages: the stages to show; those that are not part of the run are left out.
+        stages: the stages to show, as soon as they have begun; those that are not part of the run
+            are left out.
     """
-    own = [stage for stage in stages if stage in progress.stages]
-    key = _key(name, own[0])
+
+    def own() -> list[str]:
+        return [stage for stage in stages if stage in progress.stages]
+
+    key = _key(name, (own() or stages)[0])
     artifact: UUID | None = None
     with _as_far_as_prefect_listens():
-        made = create_progress_artifact(0.0, key=f"{key}-progress", description=", ".join(own))
+        made = create_progress_artifact(0.0, key=f"{key}-progress", description=", ".join(own() or stages))
         assert isinstance(made, UUID)  # outside an event loop it is not a coroutine
         artifact = made
     ended = threading.Event()
 
     def update() -> None:
         found = progress.snapshot()
-        shown = [found["stages"][stage] for stage in own]
+        shown = [found["stages"][stage] for stage in own()]
         share = sum(s["done"] for s in shown) / max(1, sum(s["total"] for s in shown))
         if artifact is not None:
-            update_progress_artifact(artifact, 100 * share, _sentence(own, found))
+            update_progress_artifact(artifact, 100 * share, _sentence(own(), found))
 
     def leave(tables: dict[str, list[dict[str, Any]]]) -> None:
         for kind, rows in tables.items():
@@ -73,7 +77,7 @@ def on_prefects_pages(name: str, progress: Progress, stages: tuple[str, ...]) ->
             with _as_far_as_prefect_listens():
                 update()
                 if updates % FIGURES_EVERY == 0:
-                    leave(_figures(own, progress.snapshot()))
+                    leave(_figures(own(), progress.snapshot()))
 
     # Prefect keeps the address of its server in the context, which a thread does not inherit.
     context = contextvars.copy_context()
@@ -88,7 +92,7 @@ def on_prefects_pages(name: str, progress: Progress, stages: tuple[str, ...]) ->
         with _as_far_as_prefect_listens():
             update()
             found = progress.snapshot()
-            leave(_figures(own, found) | _tables(own, found["stages"]))
+            leave(_figures(own(), found) | _tables(own(), found["stages"]))
 
 
 def leave_link(name: str, what: str, address: str) -> None:

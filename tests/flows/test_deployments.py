@@ -118,7 +118,7 @@ def test_the_api_refuses_other_parameters(cluster):
 
 
 def test_a_run_started_through_the_api_builds_a_corpus(cluster, built):
-    assert built["state"]["type"] == "COMPLETED", built["state"]
+    assert built["state"]["type"] == "COMPLETED", built["state"]["message"]
     assert built["name"] == "small, 3 pairs, until shards"
     folder = cluster.folder / "runs" / "small"
     found = cluster.artifacts(built["id"])
@@ -127,7 +127,7 @@ def test_a_run_started_through_the_api_builds_a_corpus(cluster, built):
         assert path.is_file()
         assert path.as_uri() in found[f"small-{what}"]["data"]
     assert "'file_missing'" in found["small-gates"]["data"].replace('"', "'")
-    assert {"small-queries-cells", "small-speech-progress"} <= found.keys()
+    assert {"small-queries-cells", "small-speech-progress", "small-clips-progress"} <= found.keys()
 
 
 def test_a_training_waits_for_a_worker_of_its_own_pool(cluster, built):
