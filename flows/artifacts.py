@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -46,14 +47,11 @@ def on_prefects_pages(name: str, progress: Progress, stages: tuple[str, ...]) ->
         stages: the stages to show, as soon as they have begun; those that are not part of the run
             are left out.
     """
-
-    def own() -> list[str]:
-        return [stage for stage in stages if stage in progress.stages]
-
-    key = _key(name, (own() or stages)[0])
+    own = partial(_begun, stages, progress)
+    key = _key(name, stages[0])
     artifact: UUID | None = None
     with _as_far_as_prefect_listens():
-        made = create_progress_artifact(0.0, key=f"{key}-progress", description=", ".join(own() or stages))
+        made = create_progress_artifact(0.0, key=f"{key}-progress", description=", ".join(stages))
         assert isinstance(made, UUID)  # outside an event loop it is not a coroutine
         artifact = made
     ended = threading.Event()
@@ -93,6 +91,10 @@ def on_prefects_pages(name: str, progress: Progress, stages: tuple[str, ...]) ->
             update()
             found = progress.snapshot()
             leave(_figures(own(), found) | _tables(own(), found["stages"]))
+
+
+def _begun(stages: tuple[str, ...], progress: Progress) -> list[str]:
+    return [stage for stage in stages if stage in progress.stages]
 
 
 def leave_link(name: str, what: str, address: str) -> None:
