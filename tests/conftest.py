@@ -8,8 +8,8 @@ from pathlib import Path
 import filelock
 import pytest
 
-# Tests send Ctrl-C to what they start, and SIGHUP. A process that a shell started in the background, or
-# nohup, ignores them, and so would its children.
+# Tests send Ctrl-C and SIGHUP to what they start. A process that a shell started in the background,
+# or nohup, ignores them, and so would its children.
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
