@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from corpus.checks.clip_gates import check_clips
-from corpus.checks.gates import Gates
+from corpus.checks.inspection import Inspection
 from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.plan.blueprint import Blueprint
 from corpus.run.run_folder import RunFolder
@@ -62,9 +62,9 @@ def test_a_whole_run_of_the_last_release_makes_the_same_files_and_asks_nothing(t
         assert server.count == 0
     assert {path.name for path in (folder / "store").rglob("*.flac")} == made
     assert files_of(run) == json.loads((folder / "files.json").read_text())
-    gates = Gates()
-    check_clips(DatasetFolder(run.corpus), gates)  # their margins were never filled
-    failed = {gate.name for gate in gates.all if not gate.passed}
+    look = Inspection(DatasetFolder(run.corpus))
+    check_clips(look)  # their margins were never filled
+    failed = {gate.name for gate in look.gates.all if not gate.passed}
     assert failed <= {"words_per_second_off"}  # which takes more than a few clips to mean something
 
 
