@@ -14,6 +14,7 @@ capitalised, in a path it is not. `topic` is ours: their scripts pass it over, a
 comes back still has it. Sound goes from FLAC to 16-bit WAV and back without loss.
 """
 
+import codecs
 import re
 import shutil
 from collections import defaultdict
@@ -40,7 +41,8 @@ from schemas.recipe import BLOCK, Recipe
 from schemas.slots import EMOTIONAL, NEUTRAL, SPLITS, SUBSETS, PairSlot, Split
 
 UNKNOWN_TOPIC = "unknown"
-_INDEX = re.compile(r"(?:Emotional_[^_]+|Neutral)_(?P<number>\d{5})(?:_[^_]+)?")
+_NAME = r"[A-Za-z][A-Za-z0-9_]*?"
+_INDEX = re.compile(rf"(?:Emotional_(?P<label>{_NAME})|Neutral)_(?P<number>\d{{5}})(?:_{_NAME})?")
 _LETTERS = {split: letter for letter, split in LAYOUT.items()}
 
 
@@ -234,6 +236,8 @@ def _read_pairs(source: Path, prompts: Prompts) -> tuple[dict[str, _Pair], list[
                 continue
             with path.open("rb") as file:
                 for number, line in enumerate(file, start=1):
+                    if number == 1:
+                        line = line.removeprefix(codecs.BOM_UTF8)
                     if not line.strip():
                         continue
                     where = f"{path}, line {number}"
@@ -253,41 +257,45 @@ def _read_pair(
     try:
         record = orjson.loads(line)
         index, query, response = (
-            str(record[key]) for key in ("index", "query_text", "response_text")
+            _words(record[key], key, where) for key in ("index", "query_text", "response_text")
         )
         asked = _anchor(record["query_emotion"], prompts, where)
-        answered = (
-            _anchor(record["response_emotion"], prompts, where) if subset == NEUTRAL else asked
-        )
+        said = record["response_emotion"] if subset == NEUTRAL else record.get("response_emotion")
+        answered = asked if said is None else _anchor(said, prompts, where)
         query_index = str(record["query_index"]) if subset == NEUTRAL else index
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise InvalidInput(
             f"{where} is not a pair of the published format ({type(error).__name__}: {error})."
         ) from error
-    match = _INDEX.fullmatch(index)
-    if not match:
-        raise InvalidInput(f"{where}: '{index}' is not an index of the published format.")
+    found = [_INDEX.fullmatch(name) for name in (index, query_index)]
+    if not all(found):
+        wrong = index if found[0] is None else query_index
+        raise InvalidInput(f"{where}: '{wrong}' is not an index of the published format.")
+    number, label = found[0]["number"], found[0]["label"]  # type: ignore[index]
+    if (label and _anchor(label, prompts, where) != asked) or (answered != asked and label):
+        raise InvalidInput(f"{where}: '{index}' is not an index of a pair that is {asked}.")
     cell = NEUTRAL if subset == NEUTRAL else f"{EMOTIONAL}-{asked}"
-    slot_id = f"{cell}-{match['number']}" + (f"-{answered}" if subset == NEUTRAL else "")
-    pair = _Pair(
-        cell,
-        int(match["number"]),
-        split,
-        answered,
-        str(record.get("topic", UNKNOWN_TOPIC)),
-        query,
-        response,
-        _clip_path(source, subset, split, QUERY, str(record["query_emotion"]).lower(), query_index),
-        _clip_path(
-            source,
-            subset,
-            split,
-            RESPONSE,
-            str(record.get("response_emotion", record["query_emotion"])).lower(),
-            index,
-        ),
+    slot_id = f"{cell}-{number}" + (f"-{answered}" if subset == NEUTRAL else "")
+    emotion = str(record["query_emotion"]).lower()
+    answer = emotion if said is None else str(said).lower()
+    clips = (
+        _clip_path(source, subset, split, QUERY, emotion, query_index),
+        _clip_path(source, subset, split, RESPONSE, answer, index),
     )
-    return slot_id, pair, index
+    for clip in clips:
+        if not clip.resolve().is_relative_to(source.resolve()):
+            raise InvalidInput(
+                f"{where}: {clip} lies outside {source}; only what is in it is read."
+            )
+    topic = record.get("topic")
+    topic = UNKNOWN_TOPIC if topic is None else str(topic)
+    return slot_id, _Pair(cell, int(number), split, answered, topic, query, response, *clips), index
+
+
+def _words(value: object, key: str, where: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidInput(f"{where}: {key} has to be a text that says something (got {value!r}).")
+    return value
 
 
 def _anchor(label: object, prompts: Prompts, where: str) -> str:

@@ -292,6 +292,12 @@ def _centred(samples: Samples, rate: int, coding: str) -> tuple[Samples, ClipMea
     offset = samples.mean(axis=0, dtype=np.float64) if len(samples) else np.zeros(1)
     if not measures.finite or (np.abs(offset) <= MAX_OFFSET).all():
         return samples, measures
+    # The mean of loud, clipped speech lies off zero too, but there silence lies at zero.
+    frame = max(1, min(len(samples), round(rate * FRAME_SECONDS)))
+    whole = samples[: len(samples) // frame * frame].reshape(-1, frame, samples.shape[1])
+    rest = whole[whole.var(axis=1).sum(axis=1).argmin()].mean(axis=0, dtype=np.float64)
+    if (np.abs(rest - offset) > np.abs(offset) / 2).any():
+        return samples, measures
     centred = (samples - offset).astype(np.float32)
     # What was flattened at full scale is still flat, and no longer there.
     clipped = measures.clipped_share

@@ -166,6 +166,39 @@ BAD = {
         lambda s: edit(pairs_file(s), lambda lines: lines[0].update(index="17")),
         "'17' is not an index",
     ),
+    "a query that lies elsewhere": (
+        lambda s: edit(
+            pairs_file(s, "Neutral"),
+            lambda lines: lines[0].update(query_index="../../../../../../outside/secret"),
+        ),
+        "line 1: '../../../../../../outside/secret' is not an index",
+    ),
+    "an absolute path": (
+        lambda s: edit(
+            pairs_file(s, "Neutral"), lambda lines: lines[0].update(query_index="/etc/secret")
+        ),
+        "'/etc/secret' is not an index",
+    ),
+    "a folder as an emotion": (
+        lambda s: edit(pairs_file(s), lambda lines: lines[0].update(response_emotion="../x")),
+        "line 1: '../x' is not an anchor",
+    ),
+    "a link out of the source": (
+        lambda s: (wav := any_wav(s)).unlink() or wav.symlink_to("/etc/hostname"),
+        "lies outside",
+    ),
+    "another anchor's index": (
+        lambda s: edit(pairs_file(s), lambda lines: lines[0].update(query_emotion="Relaxed")),
+        "is not an index of a pair that is relaxed",
+    ),
+    "no text": (
+        lambda s: edit(pairs_file(s), lambda lines: lines[1].update(query_text=None)),
+        "line 2: query_text has to be a text",
+    ),
+    "a number for a text": (
+        lambda s: edit(pairs_file(s), lambda lines: lines[1].update(response_text=42)),
+        "response_text has to be a text",
+    ),
     "a pair twice": (
         lambda s: edit(pairs_file(s), lambda lines: [*lines, lines[0]]),
         "is there twice",
@@ -211,13 +244,25 @@ def test_bad_input_is_refused_by_name_and_leaves_nothing(source, read_back, tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
 
 
+def test_metadata_with_a_byte_order_mark_and_without_a_topic_is_read(source, read_back):
+    edit(pairs_file(source), lambda lines: lines[0].update(topic=None))
+    path = pairs_file(source)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    done, ours = read_back(source)
+    assert done.pairs == 42
+    assert "unknown" in {row["topic"] for row in rows_of(ours).values()}
+
+
 def test_labels_of_other_datasets_are_taken_for_their_anchors(source, read_back):
     shutil.rmtree(source / "Neutral")
     for split in ("train", "eval"):
         path = pairs_file(source, split=split)
-        path.write_text(path.read_text().replace('"Sad"', '"Joy"'))
+        text = path.read_text().replace('"Sad"', '"Joy"')
+        path.write_text(text.replace("Emotional_Sad_", "Emotional_Joy_"))
         for role in ("query", "response"):
             folder = source / "Emotional/audio" / split
+            for wav in (folder / f"sad_{role}").iterdir():
+                wav.rename(wav.with_name(wav.name.replace("Sad", "Joy")))
             (folder / f"sad_{role}").rename(folder / f"joy_{role}")
     done, ours = read_back(source)
     assert done.pairs == 30

@@ -239,7 +239,7 @@ def test_the_limit_never_falls_below_one(most: int) -> None:
 
 
 def test_hundreds_are_in_flight_at_once() -> None:
-    with TextServerProcess(latency=2.0) as server:
+    with TextServerProcess(latency=5.0) as server:
         with_pool(Endpoints([server.base_url]), asking(400, at_once=400))
         assert server.report()["most_in_flight"] > 300
 

@@ -146,7 +146,10 @@ def test_other_words_are_misheard_only_where_one_listened(speech):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"cutoff": -10.0}, "speech.rules.cutoff: there is no such rule; undecodable, wrong_rate"),
+        (
+            {"cutoff": -10.0},
+            "speech.rules.cutoff: there is no such rule; undecodable, lossy_code, ",
+        ),
         ({"undecodable": False}, "speech.rules.undecodable: the rule cannot be changed"),
         ({"not_finite": "report"}, "speech.rules.not_finite: the rule cannot be changed"),
         ({"not_mono": 2.0}, "speech.rules.not_mono = 2.0: the rule has no limit"),
