@@ -44,7 +44,7 @@ def settle() -> None:
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     sys.stdout, sys.stderr = _lasting(sys.stdout, "stdout"), _lasting(sys.stderr, "stderr")
     _forget_nothings()
-    _spare_this_machine_proxies()
+    _clear_the_way()
 
 
 def _speak_utf8() -> None:
@@ -103,7 +103,7 @@ def _forget_nothings() -> None:
         atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)
 
 
-def _spare_this_machine_proxies() -> None:
+def _clear_the_way() -> None:
     """Has every library reach servers on this machine directly."""
     if not any(name.lower().endswith("_proxy") or name == "SSL_CERT_FILE" for name in os.environ):
         return  # and need not wait for the HTTP libraries

@@ -365,7 +365,9 @@ class Endpoints:
         """A server's answer, of any status, to the question for its models."""
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                return await endpoint.client.get("/models", cast_to=httpx2.Response)
+                return await endpoint.client.get(
+                    "/models", cast_to=httpx2.Response, options={"follow_redirects": False}
+                )
         except openai.APIStatusError as error:
             return error.response
         except TRANSIENT as error:

@@ -107,6 +107,22 @@ def test_it_ends_with_a_run_that_is_killed(tmp_path, build):
     assert alive == []
 
 
+def test_one_that_dies_in_mid_run_is_started_again_and_waited_for(tmp_path, build):
+    run, command = build
+    process = start(*command(latency=0.5), log=tmp_path / "log")
+    deadline = time.monotonic() + 120
+    while not run.store.exists() or not [*run.store.glob("completions/*")]:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    server = next(one for one in servers_of(tmp_path) if "vllm.entrypoints" in str(one.cmdline()))
+    server.kill()
+    assert process.wait(180) == 0, (tmp_path / "log").read_text()
+    assert "vllm server of this run has ended (exit code 1) and is started" in (
+        (tmp_path / "log").read_text()
+    )
+    assert servers_of(tmp_path) == []
+
+
 def test_one_that_does_not_come_up_is_a_sentence_with_its_last_words(tmp_path, build):
     run, command = build
     done = sympatheia(*command('llm.vllm.arguments=["--broken"]'))

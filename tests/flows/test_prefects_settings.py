@@ -6,8 +6,12 @@ import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import httpx
 import pytest
+from prefect.exceptions import PrefectException
 
+from corpus.errors import SympatheiaError
+from flows.services import prefect_server
 from tests.support.line import SYMPATHEIA, write_recipe
 
 DATABASE = "sqlite+aiosqlite:///{user}/user.db"
@@ -132,3 +136,20 @@ def test_settings_that_cannot_be_read_are_said_to(tmp_path):
     done = build(tmp_path, {"here/prefect.toml": "[api\n"}, {})
     assert done.returncode == 2
     assert "What is set for Prefect cannot be read" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        httpx.ConnectError("connection refused"),
+        PrefectException("connection refused"),
+        RuntimeError("connection refused. Failed to reach API at http://127.0.0.1:9/api"),
+    ],
+)
+def test_a_server_that_goes_in_mid_run_is_told_of(error):
+    with pytest.raises(SympatheiaError, match=r"server failed \(connection refused.*Mend it, and"):
+        with prefect_server._told("Prefect's server", "Mend it"):
+            raise error
+    with pytest.raises(RuntimeError, match="a defect of ours"):
+        with prefect_server._told("Prefect's server", "Mend it"):
+            raise RuntimeError("a defect of ours")

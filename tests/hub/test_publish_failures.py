@@ -171,3 +171,15 @@ def test_a_bit_that_turned_on_the_hub_is_found(hub, folder):
     files[name] = type(files[name])(bytes(content), lfs=True)
     with pytest.raises(SympatheiaError, match=f"{name} differs"):
         Publication(folder, REPO).verify(hub.repository(REPO).oid())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ALL_PROXY", "socks://127.0.0.1:7891/"), ("SSL_CERT_FILE", "/gone/cacert.pem")],
+)
+def test_a_variable_that_bars_the_way_is_named(folder, monkeypatch, name, value):
+    monkeypatch.setattr(constants, "ENDPOINT", "https://hub.example")
+    for other in ("https_proxy", "HTTPS_PROXY", "all_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, value)
+    assert f"The environment variable {name} names" in refused(folder)
