@@ -147,9 +147,12 @@ def test_settings_that_cannot_be_read_are_said_to(tmp_path):
     ],
 )
 def test_a_server_that_goes_in_mid_run_is_told_of(error):
-    with pytest.raises(SympatheiaError, match=r"server failed \(connection refused.*Mend it, and"):
-        with prefect_server._told("Prefect's server", "Mend it"):
-            raise error
-    with pytest.raises(RuntimeError, match="a defect of ours"):
-        with prefect_server._told("Prefect's server", "Mend it"):
-            raise RuntimeError("a defect of ours")
+    gone = prefect_server._told("Prefect's server", "Mend it")
+    with pytest.raises(SympatheiaError, match=r"server failed \(connection refu.* Mend it"), gone:
+        raise error
+
+
+def test_a_defect_of_ours_is_none_of_prefects():
+    told = prefect_server._told("Prefect's server", "Mend it")
+    with pytest.raises(RuntimeError, match="a defect"), told:
+        raise RuntimeError("a defect")
