@@ -141,8 +141,8 @@ def cli_page() -> str:
         NOTE,
         "As `--help` shows them. Results go to standard output, progress and errors to standard "
         "error. Exit codes: 0 done; 1 the work or a gate failed; 2 wrong usage, recipe or prompts; "
-        "130 stopped with Ctrl-C. An error is a sentence; `--debug`, anywhere in the command, "
-        "shows its trace.",
+        "130 stopped with Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. An error is a sentence; "
+        "`--debug`, anywhere in the command, shows its trace.",
     ]
     for context in commands():
         _require_help(context.command)
