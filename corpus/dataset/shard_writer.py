@@ -4,7 +4,6 @@ The folder is written whole under another name and then takes the old one's plac
 the tables, the store and the prompts alone, so the same corpus gives the same bytes.
 """
 
-import logging
 import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -50,8 +49,6 @@ COMPRESSION = {
     )
     for name in ROWS.names
 } | {f"{name}.path": "zstd" for name in ROWS.names if ROWS.field(name).type == AUDIO}
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +222,7 @@ def let_go_of_damaged(run: OpenRun) -> None:
         try:
             read_clip(run.store.clips, clip["digest"])
         except DamagedClip as damaged:
-            log.warning("%s is %s; it is made again.", damaged.where, damaged.how)
-            run.store.let_go_of_clip(damaged.digest)
+            run.let_go_of_clip(damaged)
 
 
 def _clip(read: tuple[Row, bytes], role: str) -> Clip:
