@@ -28,7 +28,7 @@ from corpus.speech.builtin_voice import tts_model
 from corpus.speech.clip_requests import QUERY, RESPONSE
 from corpus.store.clips import Clips, DamagedClip
 from corpus.store.digest_store import Store
-from corpus.store.files import take_name
+from corpus.store.files import sync, sync_tree
 from schemas.recipe import SERVING
 from schemas.slots import SPLITS, SUBSETS, TEXT, PairSlot
 from schemas.tables import AUDIO, ROWS, TEXT_ROWS
@@ -118,10 +118,12 @@ def _taking_the_place_of(corpus: Path) -> Iterator[Path]:
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         yield fresh
+        sync_tree(fresh)  # which takes its time, while the old one is still there
         shutil.rmtree(old, ignore_errors=True)
         if corpus.exists():
             corpus.rename(old)
-        take_name(fresh, corpus)
+        fresh.rename(corpus)
+        sync(corpus.parent)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
