@@ -133,13 +133,7 @@ class TokenisedClips:
 
     def tokens(self, row: Row, role: str) -> list[int]:
         """The tokens of a row's clip, once every clip has some."""
-        record = self._records.get(self._keys[row["id"], role])
-        if record is None:
-            raise SympatheiaError(
-                f"The store has lost the tokens of the {role} of {row['id']}. Run the same command "
-                "again: they are made once more."
-            )
-        tokens: list[int] = record["tokens"]
+        tokens: list[int] = self._records.require(self._keys[row["id"], role])["tokens"]
         return tokens
 
 

@@ -4,7 +4,6 @@ The folder is written whole under another name and then takes the old one's plac
 the tables, the store and the prompts alone, so the same corpus gives the same bytes.
 """
 
-import logging
 import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -29,7 +28,7 @@ from corpus.speech.builtin_voice import tts_model
 from corpus.speech.clip_requests import QUERY, RESPONSE
 from corpus.store.clips import Clips, DamagedClip
 from corpus.store.digest_store import Store
-from corpus.store.files import take_name
+from corpus.store.files import sync, sync_tree
 from schemas.recipe import SERVING
 from schemas.slots import SPLITS, SUBSETS, TEXT, PairSlot
 from schemas.tables import AUDIO, ROWS, TEXT_ROWS
@@ -50,8 +49,6 @@ COMPRESSION = {
     )
     for name in ROWS.names
 } | {f"{name}.path": "zstd" for name in ROWS.names if ROWS.field(name).type == AUDIO}
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +118,12 @@ def _taking_the_place_of(corpus: Path) -> Iterator[Path]:
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         yield fresh
+        sync_tree(fresh)  # which takes its time, while the old one is still there
         shutil.rmtree(old, ignore_errors=True)
         if corpus.exists():
             corpus.rename(old)
-        take_name(fresh, corpus)
+        fresh.rename(corpus)
+        sync(corpus.parent)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
@@ -225,8 +224,7 @@ def let_go_of_damaged(run: OpenRun) -> None:
         try:
             read_clip(run.store.clips, clip["digest"])
         except DamagedClip as damaged:
-            log.warning("%s is %s; it is made again.", damaged.where, damaged.how)
-            run.store.let_go_of_clip(damaged.digest)
+            run.let_go_of_clip(damaged)
 
 
 def _clip(read: tuple[Row, bytes], role: str) -> Clip:

@@ -1,12 +1,17 @@
 """A run at work: what is to be made, and where what was made of it is found."""
 
+import logging
 from dataclasses import dataclass, field
 
 from corpus.plan.blueprint import Blueprint
 from corpus.run.budget import Budget
 from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
+from corpus.run.up_to_date import Stamp
+from corpus.store.clips import DamagedClip
 from corpus.store.digest_store import Store
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +35,13 @@ class OpenRun:
     def __post_init__(self) -> None:
         budget = Budget(self.blueprint.recipe, self.store, self.progress)
         object.__setattr__(self, "budget", budget)  # how a frozen dataclass derives a field
+
+    def let_go_of_clip(self, damaged: DamagedClip) -> None:
+        """Has another clip take the place of one that is damaged, in the corpus too.
+
+        Raises:
+            OSError, SympatheiaError: it cannot be removed.
+        """
+        log.warning("%s is %s; it is made again.", damaged.where, damaged.how)
+        Stamp(self.folder.corpus_stamp, self.folder.corpus).drop()
+        self.store.let_go_of_clip(damaged.digest)

@@ -19,7 +19,9 @@ should.)
 
 import io
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import pyloudnorm
@@ -123,6 +125,13 @@ class ClipMeasures:
     finished_seconds: float = 0.0
     loudness: float = FLOOR_DBFS
     ended: bool = False
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "ClipMeasures":
+        """The measures in a record; those that it has not are as above."""
+        return cls(
+            **{field.name: record[field.name] for field in fields(cls) if field.name in record}
+        )
 
     @property
     def speech_seconds(self) -> float:

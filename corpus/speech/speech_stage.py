@@ -11,17 +11,15 @@ are there.
 
 import asyncio
 import heapq
-import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 
 from corpus.errors import SympatheiaError, root_cause
 from corpus.run.first_verdicts import FirstVerdicts
 from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows, replace_rejects, write_table
-from corpus.run.up_to_date import Stamp
 from corpus.sound.clip_audio import ClipMeasures
 from corpus.sound.clip_rules import HeardClip, clip_rules, judge
 from corpus.sound.prosody import FEATURES
@@ -35,17 +33,12 @@ from corpus.speech.clip_requests import (
     response_clip,
 )
 from corpus.store.clips import DamagedClip
-from corpus.store.records import Records
 from schemas.tables import CLIPS, SOUND
 
 STAGE = "speech"
 
 GIVE_UP_AFTER = 20
 """Clips that may run out of attempts before the stage stops; until then the others are made."""
-
-_MEASURES = tuple(field.name for field in fields(ClipMeasures))
-
-log = logging.getLogger(__name__)
 
 
 async def speak_all(run: OpenRun, voice: Voice) -> None:
@@ -133,7 +126,6 @@ class _Speaking:
         self._store = run.store
         self._voice = voice
         self._progress = run.progress
-        self._packed = Stamp(run.folder.corpus_stamp, run.folder.corpus)
         self._sampled = sampled
         self._rules = clip_rules(self._speech.rules)
         self._first = FirstVerdicts(self._rules, "clips", "listen to", "the voice or its server")
@@ -148,7 +140,7 @@ class _Speaking:
             try:
                 await self._fill(slot)
             except DamagedClip as damaged:  # by what listened to it
-                await asyncio.to_thread(self._lose, damaged)
+                await asyncio.to_thread(self._run.let_go_of_clip, damaged)
                 await self._fill(slot)
             if self._first.culprit or len(self.exhausted) > GIVE_UP_AFTER:
                 return
@@ -221,13 +213,13 @@ class _Speaking:
     def row_of(self, slot: ClipSlot) -> Row:
         """What the tables say of a slot's clip; its measures are read back from the store."""
         kept = self.made[slot.name]
-        measures = _measures_of(self._record(self._store.clip_measures, kept.digest))
+        measures = ClipMeasures.of(self._store.clip_measures.require(kept.digest))
         row: Row = dict.fromkeys(FEATURES)
         if self._speech.prosody:
-            row |= self._record(self._store.prosody, kept.digest)
+            row |= self._store.prosody.require(kept.digest)
             row["rate"] = len(slot.text.split()) / measures.finished_seconds
         sampled = slot.name in self._sampled
-        quality = self._record(self._store.dnsmos, kept.digest)["overall"] if sampled else None
+        quality = self._store.dnsmos.require(kept.digest)["overall"] if sampled else None
         return row | {
             "id": slot.id,
             "role": slot.role,
@@ -240,15 +232,6 @@ class _Speaking:
             "loudness": measures.loudness,
             "dnsmos": quality,
         }
-
-    def _record(self, records: Records, digest: str) -> Row:
-        record = records.get(digest)
-        if record is None:  # a clip is kept when all that was asked of it is on file
-            raise SympatheiaError(
-                f"The store has lost what was measured of the clip {digest}. Run the same command "
-                "again: it is measured once more."
-            )
-        return record
 
     def _request(self, slot: ClipSlot, attempt: int) -> ClipRequest:
         voice = self._voice
@@ -264,7 +247,7 @@ class _Speaking:
         """
         record = self._store.clip_measures.get(digest)
         if record is not None:
-            measures = _measures_of(record)
+            measures = ClipMeasures.of(record)
             heard = HeardClip(measures, len(request.text.split()))
             if judge(self._rules, heard).reason or digest in self._store.clips:
                 return measures, False
@@ -278,17 +261,12 @@ class _Speaking:
     ) -> ClipMeasures:
         clip = await self._voice.speak(request, name)
         if lost:  # a voice may not say it twice alike
-            await asyncio.to_thread(self._lose, self._store.clips.damaged(digest, "lost"))
+            damaged = self._store.clips.damaged(digest, "lost")
+            await asyncio.to_thread(self._run.let_go_of_clip, damaged)
         if clip.flac is not None:
             await asyncio.to_thread(self._store.clips.put, digest, clip.flac)
         self._store.clip_measures.put(digest, asdict(clip.measures))
         return clip.measures
-
-    def _lose(self, damaged: DamagedClip) -> None:
-        """Lets another clip take the place of one that is damaged, in the corpus too."""
-        log.warning("%s is %s; it is made again.", damaged.where, damaged.how)
-        self._packed.drop()
-        self._store.let_go_of_clip(damaged.digest)
 
     def shortage(self) -> str | None:
         """What stayed empty, how often and why; None if nothing did."""
@@ -305,10 +283,6 @@ class _Speaking:
             f"the voice's server and at {self._rules.key}, or raise speech.max_attempts, and run "
             "the same command again; everything made is kept."
         )
-
-
-def _measures_of(record: Row) -> ClipMeasures:
-    return ClipMeasures(**{name: record[name] for name in _MEASURES if name in record})
 
 
 def _on_file(run: OpenRun) -> tuple[dict[str, _Take], dict[str, list[Row]]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from corpus.errors import SympatheiaError
 from corpus.store.files import Unsynced, append_whole, make_folder
 from corpus.store.segments import (
     FORGOTTEN,
@@ -130,6 +131,20 @@ class Records:
                 "The record %s in %s is damaged; it is made again when it is needed.",
                 digest,
                 self._folder,
+            )
+        return record
+
+    def require(self, digest: str) -> dict[str, Any]:
+        """The record under a digest, which was there when the store was opened.
+
+        Raises:
+            SympatheiaError: it has been damaged since.
+        """
+        record = self.get(digest)
+        if record is None:
+            raise SympatheiaError(
+                f"The record {digest} in {self._folder} is lost. Run the same command again: it "
+                "is asked for or made once more."
             )
         return record
 

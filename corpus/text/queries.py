@@ -224,13 +224,7 @@ def stored_answer(store: Store, digest: str) -> ChatAnswer:
     Raises:
         SympatheiaError: the store has lost it since the run was opened.
     """
-    record = store.completions.get(digest)
-    if record is None:
-        raise SympatheiaError(
-            f"The store has lost the answer {digest}, which the run's decisions rest on. Run the "
-            "same command again: it is asked for once more."
-        )
-    return ChatAnswer.from_dict(record)
+    return ChatAnswer.from_dict(store.completions.require(digest))
 
 
 def accepted_text(store: Store, digest: str) -> str:

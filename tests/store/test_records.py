@@ -9,6 +9,7 @@ from hashlib import sha256
 import pytest
 
 from corpus.store import segments
+from corpus.store.digest_store import SHAPES
 from corpus.store.records import Records as OfShape
 from corpus.store.segments import drop_damaged, line_of, name_behind
 
@@ -133,6 +134,18 @@ def test_records_of_releases_without_checksums_are_read(tmp_path):
     records = OfShape(tmp_path, {"n": int})
     assert [records.get(digest(name)) for name in "abcde"] == [{"n": 1}, None, None, None, None]
     assert len(records) == 1
+
+
+def test_an_answer_of_the_wrong_shape_is_none(tmp_path):
+    answer = (
+        '{"text":"Hi.","finish_reason":"stop","prompt_tokens":1,"completion_tokens":2,"model":""}'
+    )
+    bodies = [answer, '{"text":"hello"}', answer.replace('"Hi."', "42"), "[1]", "{}x}"]
+    lines = [f"{digest(str(n))} {body}\n" for n, body in enumerate(bodies)]
+    (tmp_path / "0123456789abcdef.jsonl").write_text("".join(lines) + f"{'z' * 64} {{}}x}}\n")
+    answers = OfShape(tmp_path, SHAPES["completions"])
+    assert len(answers) == 1
+    assert answers.get(digest("0"))["text"] == "Hi."
 
 
 def test_a_segment_is_rid_of_its_damaged_lines_and_of_no_others(tmp_path):
