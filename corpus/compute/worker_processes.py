@@ -8,10 +8,44 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import wait
+from typing import Any
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _Workers(ProcessPoolExecutor):
+    """A pool whose processes are started whole, or not at all."""
+
+    def submit(self, *call: Any, **named: Any) -> "Future[Any]":  # noqa: ANN401
+        # It may start a process, which reads from a pipe what it is to be: stopped between the two,
+        # it would find an end there, and print a trace.
+        with _stopped_later():
+            return super().submit(*call, **named)
+
+
+@contextmanager
+def _stopped_later() -> Iterator[None]:
+    """Keeps signals that stop this process until the block has ended."""
+    if threading.current_thread() is not threading.main_thread():  # where none arrives
+        yield
+        return
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in _STOPPING}
+    handlers = {number: handler for number, handler in handlers.items() if handler is not None}
+    for number in handlers:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for arrived in came:
+            signal.raise_signal(arrived)
 
 
 def worker_processes(
@@ -25,7 +59,7 @@ def worker_processes(
     # Spawned, not forked: a fork would carry along the parent's threads, loop and sockets.
     context = multiprocessing.get_context("spawn")
     initializer = partial(_begin, begin, *arguments)
-    return ProcessPoolExecutor(count, mp_context=context, initializer=initializer)
+    return _Workers(count, mp_context=context, initializer=initializer)
 
 
 def _begin(begin: Callable[..., object] | None, *arguments: object) -> None:

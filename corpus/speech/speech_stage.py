@@ -254,15 +254,17 @@ class _Speaking:
         # Only what a server is asked for counts: the builtin voice speaks at no one's cost.
         served = self._speech.backend == "openai"
         async with self._run.budget.asking() if served else nullcontext():
-            return await self._made(request, digest, name, lost=record is not None), True
+            return await self._made(request, digest, name, record), True
 
     async def _made(
-        self, request: ClipRequest, digest: str, name: str, *, lost: bool
+        self, request: ClipRequest, digest: str, name: str, before: Row | None
     ) -> ClipMeasures:
         clip = await self._voice.speak(request, name)
-        if lost:  # a voice may not say it twice alike
+        if before and before["finished_seconds"]:  # a voice may not say it twice alike
             damaged = self._store.clips.damaged(digest, "lost")
             await asyncio.to_thread(self._run.let_go_of_clip, damaged)
+        elif before:  # it was refused before it was finished, as 0.2.0 did
+            self._store.forget_clip(digest)
         if clip.flac is not None:
             await asyncio.to_thread(self._store.clips.put, digest, clip.flac)
         self._store.clip_measures.put(digest, asdict(clip.measures))
