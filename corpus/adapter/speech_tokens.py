@@ -260,7 +260,8 @@ class SpeechTokenizer:
         batch = torch.stack([pad(f, (0, longest - f.shape[-1])) for f, _ in frames])
         valid = torch.stack([pad(v, (0, longest - v.shape[-1])) for _, v in frames])
         # A GPU rounds convolutions to TF32 unless told not to, and other tokens come of it.
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+        with torch.inference_mode(), exact:
             tokens, real = self._encoder(batch.to(self._device), valid.to(self._device))
         rows = iter(zip(tokens.cpu(), real.cpu(), strict=True))
         encoded: list[list[int]] = []

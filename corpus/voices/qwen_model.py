@@ -268,25 +268,25 @@ def import_package() -> None:
     Raises:
         ModuleNotFoundError: It is not installed for this interpreter.
     """
-    for name in ("torchaudio", "torchaudio.compliance", "torchaudio.compliance.kaldi"):
-        _stand_in(name)
-    for name in ("sox", "onnxruntime"):
-        _stand_in(name)
+    _stand_in("torchaudio", "torchaudio.compliance", "torchaudio.compliance.kaldi")
+    _stand_in("sox")
+    _stand_in("onnxruntime")
     # It prints about another library that would make that codec faster.
     with contextlib.redirect_stdout(io.StringIO()):
         import qwen_tts  # noqa: F401
 
 
-def _stand_in(name: str) -> None:
-    parent, _, child = name.rpartition(".")
-    if name in sys.modules or (not parent and importlib.util.find_spec(name)):
+def _stand_in(package: str, *parts: str) -> None:
+    if importlib.util.find_spec(package):
         return
-    module = types.ModuleType(name)
-    # With one of these, whoever looks for the library finds a module and not an error.
-    module.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)
-    sys.modules[name] = module
-    if parent:
-        setattr(sys.modules[parent], child, module)
+    for name in (package, *parts):
+        module = types.ModuleType(name)
+        # With one of these, whoever looks for the library finds a module and not an error.
+        module.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)
+        sys.modules[name] = module
+        parent, _, child = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], child, module)
 
 
 def _line(error: Exception) -> str:

@@ -59,6 +59,14 @@ def test_logits_with_an_adapter_are_those_of_the_published_code(base, ids, expec
     assert largest_difference(expected["logits"], expected["logits_with_adapter"]) > 1e-2
 
 
+@torch.no_grad()
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_logits_of_a_gpu_are_those_of_the_published_code(base, ids, expected):
+    adapted = PeftModel.from_pretrained(base, ADAPTER).eval().cuda()
+    logits = adapted(input_ids=ids.cuda()).logits.cpu()
+    assert largest_difference(logits, expected["logits_with_adapter"]) < 1e-3
+
+
 def test_an_adapter_made_here_has_the_published_names_and_shapes(base):
     config = LoraConfig(r=4, lora_alpha=4, target_modules=TARGETS, task_type="CAUSAL_LM")
     made = get_peft_model_state_dict(get_peft_model(base, config))

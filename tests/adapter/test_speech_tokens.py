@@ -69,6 +69,13 @@ def test_tokens_do_not_depend_on_the_batch(tokenizer, encoded, batch):
     assert tokenizer.encode(FILES, batch=batch) == encoded
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("batch", [1, 3, BATCH])
+def test_a_gpu_finds_the_published_tokens(batch):
+    on_gpu = SpeechTokenizer.from_pretrained(CHECKPOINT, "cuda:0")
+    assert differing(on_gpu.encode(FILES, batch=batch)) == []
+
+
 def test_tokens_depend_neither_on_the_order_nor_on_files_being_bytes(tokenizer, encoded):
     assert tokenizer.encode([path.read_bytes() for path in FILES[::-1]])[::-1] == encoded
 
