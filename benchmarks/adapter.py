@@ -168,6 +168,7 @@ def main() -> None:
     cuda = device.type == "cuda"
     result = {
         "device": torch.cuda.get_device_name(device) if cuda else platform.machine(),
+        "torch": torch.__version__,
         "size": "published" if cuda else "tiny: it runs, and says nothing of a GPU",
         "attention": given.attention,
         "training": training(device, given.steps, given.attention),
