@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, silu
+from torch.nn.functional import cross_entropy, rms_norm, silu
 from torch.utils.checkpoint import checkpoint
 from transformers import (
     GenerationMixin,
@@ -20,8 +20,9 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
 )
+from transformers.cache_utils import Cache, DynamicCache
 from transformers.masking_utils import create_causal_mask
-from transformers.modeling_outputs import CausalLMOutput
+from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.logging import disable_progress_bar
 
@@ -95,9 +96,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Normalises the last dimension."""
-        wide = hidden.float()
-        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.epsilon)
-        return (wide * self.weight.float()).to(hidden.dtype)
+        return rms_norm(hidden, self.weight.shape, self.weight, self.epsilon)
 
 
 def rotary(config: ChatGLMConfig, position_ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,9 +128,10 @@ class SelfAttention(nn.Module):
 
     is_causal = True
 
-    def __init__(self, config: ChatGLMConfig) -> None:
+    def __init__(self, config: ChatGLMConfig, number: int) -> None:
         super().__init__()
         self.config = config
+        self.layer_idx = number
         channels = config.kv_channels
         self.sizes = [
             config.num_attention_heads * channels,
@@ -145,19 +145,30 @@ class SelfAttention(nn.Module):
         self.dense = nn.Linear(self.sizes[0], config.hidden_size, bias=False)
 
     def forward(
-        self, hidden: Tensor, mask: Tensor | None, turn: tuple[Tensor, Tensor], **flash: object
+        self,
+        hidden: Tensor,
+        mask: Tensor | None,
+        turn: tuple[Tensor, Tensor],
+        cache: Cache | None,
+        **flash: object,
     ) -> Tensor:
-        """Attends; `flash` is what flash attention needs to know of packed sequences."""
+        """Attends, to what the cache holds as well, and adds to it.
+
+        `flash` is what flash attention needs to know of packed sequences.
+        """
         batch, length, _ = hidden.shape
         query, key, value = (
             part.view(batch, length, -1, self.config.kv_channels).transpose(1, 2)
             for part in self.query_key_value(hidden).split(self.sizes, dim=-1)
         )
+        query, key = rotate(query, *turn), rotate(key, *turn)
+        if cache is not None:
+            key, value = cache.update(key, value, self.layer_idx)
         attend = ALL_ATTENTION_FUNCTIONS[self.config._attn_implementation]
         mixed, _ = attend(
             self,
-            rotate(query, *turn),
-            rotate(key, *turn),
+            query,
+            key,
             value,
             mask,
             dropout=self.config.attention_dropout if self.training else 0.0,
@@ -184,18 +195,24 @@ class MLP(nn.Module):
 class Layer(GradientCheckpointingLayer):
     """One pre-norm layer."""
 
-    def __init__(self, config: ChatGLMConfig) -> None:
+    def __init__(self, config: ChatGLMConfig, number: int) -> None:
         super().__init__()
         self.input_layernorm = RMSNorm(config.hidden_size, config.layernorm_epsilon)
-        self.self_attention = SelfAttention(config)
+        self.self_attention = SelfAttention(config, number)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.layernorm_epsilon)
         self.mlp = MLP(config)
 
     def forward(
-        self, hidden: Tensor, mask: Tensor | None, turn: tuple[Tensor, Tensor], **flash: object
+        self,
+        hidden: Tensor,
+        mask: Tensor | None,
+        turn: tuple[Tensor, Tensor],
+        cache: Cache | None,
+        **flash: object,
     ) -> Tensor:
         """[batch, length, hidden] to the same."""
-        hidden = hidden + self.self_attention(self.input_layernorm(hidden), mask, turn, **flash)
+        normal = self.input_layernorm(hidden)
+        hidden = hidden + self.self_attention(normal, mask, turn, cache, **flash)
         return hidden + self.mlp(self.post_attention_layernorm(hidden))
 
 
@@ -212,7 +229,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: ChatGLMConfig) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
+        self.layers = nn.ModuleList(Layer(config, n) for n in range(config.num_layers))
         self.final_layernorm = RMSNorm(config.hidden_size, config.layernorm_epsilon)
 
 
@@ -227,11 +244,7 @@ class Transformer(nn.Module):
 
 
 class ChatGLMForCausalLM(PreTrainedModel, GenerationMixin):
-    """The language model.
-
-    It has no cache of keys and values, so that `generate` is slow: it is there to be trained and to
-    be compared, and serving engines bring their own implementation.
-    """
+    """The language model, to be trained and to generate, by transformers' own means."""
 
     config: ChatGLMConfig
     config_class = ChatGLMConfig
@@ -265,13 +278,17 @@ class ChatGLMForCausalLM(PreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         loss_weights: Tensor | None = None,
         num_items_in_batch: Tensor | float | None = None,
+        past_key_values: Cache | None = None,
+        use_cache: bool = False,  # noqa: FBT001, FBT002  (transformers' way)
+        logits_to_keep: int = 0,
         **flash: Any,  # noqa: ANN401  (what attention is told beside the mask)
-    ) -> CausalLMOutput:
+    ) -> CausalLMOutputWithPast:
         """Logits, or with `labels` the loss alone, whose logits never exist all at once.
 
         Args:
             input_ids: [batch, length].
-            attention_mask: [batch, length], 0 where padded. None for packed sequences.
+            attention_mask: [batch, length with the cache's], 0 where padded. None for packed
+                sequences.
             position_ids: [batch, length]; several sequences in a row restart at 0, and none
                 attends to another.
             inputs_embeds: [batch, length, hidden], instead of `input_ids`.
@@ -280,34 +297,40 @@ class ChatGLMForCausalLM(PreTrainedModel, GenerationMixin):
             loss_weights: [batch, length], how much each label counts; 1 if None.
             num_items_in_batch: What the weighted sum of losses is divided by; the sum of weights
                 if None.
+            past_key_values: Keys and values of the positions before these; these are added to it.
+            use_cache: Whether to begin such a cache where none is given.
+            logits_to_keep: At how many last positions logits are wanted; 0 for all.
             **flash: What flash attention needs to know of packed sequences.
         """
         model = self.transformer
         hidden = (
             model.embedding.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
         )
+        cache = DynamicCache() if use_cache and past_key_values is None else past_key_values
         if position_ids is None:
-            position_ids = torch.arange(hidden.shape[1], device=hidden.device)[None]
+            seen = cache.get_seq_length() if cache is not None else 0
+            position_ids = torch.arange(seen, seen + hidden.shape[1], device=hidden.device)[None]
         mask = create_causal_mask(
             config=self.config,
             inputs_embeds=hidden,
             attention_mask=attention_mask,
-            past_key_values=None,
+            past_key_values=cache,
             position_ids=position_ids,
         )
         turn = rotary(self.config, position_ids)
         for layer in model.encoder.layers:
-            hidden = layer(hidden, mask, turn, **flash)
+            hidden = layer(hidden, mask, turn, cache, **flash)
         hidden = model.encoder.final_layernorm(hidden)
         if labels is None:
-            return CausalLMOutput(logits=model.output_layer(hidden))
+            logits = model.output_layer(hidden[:, -logits_to_keep:])
+            return CausalLMOutputWithPast(logits=logits, past_key_values=cache)
         weights = (
             torch.ones_like(labels, dtype=torch.float32) if loss_weights is None else loss_weights
         )
         weights = weights * (labels != IGNORED)
         total = self._loss(hidden[:, :-1], labels[:, 1:], weights[:, 1:])
         count = weights[:, 1:].sum() if num_items_in_batch is None else num_items_in_batch
-        return CausalLMOutput(loss=total / count)
+        return CausalLMOutputWithPast(loss=total / count)
 
     def _loss(self, hidden: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         """The weighted sum of negative log-likelihoods, a chunk of positions at a time."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from pydantic import BaseModel
 from torch import nn
 from transformers import TrainingArguments
@@ -153,6 +154,12 @@ def lora_model(model: ChatGLMForCausalLM, settings: Adapter) -> LoraModel:
         task_type="CAUSAL_LM",
     )
     peft = get_peft_model(model, lora)
+    if model.dtype == torch.bfloat16:
+        # Autocast takes what a layer gets down to bfloat16 anyway; until then peft would hold
+        # float32 copies of it all.
+        for part in peft.modules():
+            if isinstance(part, BaseTunerLayer):
+                part.cast_input_dtype_enabled = False
     trained = sum(p.numel() for p in peft.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in peft.parameters()) - trained
     frozen -= model.get_input_embeddings().weight.numel()  # looked up, not multiplied

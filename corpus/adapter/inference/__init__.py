@@ -1,0 +1,1 @@
+"""The trained system at work: from what was asked, and how it was felt, to what is said."""
