@@ -29,7 +29,7 @@ import orjson
 from benchmarks import peers
 from benchmarks.peers import PROMPT
 from corpus.servers.chat_requests import ChatRequest, complete
-from corpus.servers.endpoint_pool import Endpoints
+from corpus.servers.retry_and_failover import Endpoints
 from tests.support.fake_servers import TextServerProcess
 
 LIMITS = (64, 256, 1024)

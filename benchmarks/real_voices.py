@@ -10,9 +10,9 @@ The sound itself is not kept. Levels are in dB, `tail_20ms` and `tail_10ms` thos
     .venv/bin/python -m benchmarks.real_voices
 
 prints and writes `real_voices.json`, in a second: by group and rule the share refused under the
-limits in force (`corpus.sound.clip_rules`); the share that the peak limit keeps quieter than the
-loudest style asks for; and Spearman's rank correlation of arousal with the energy that is left,
-were each clip spoken in one of the bundled anchors' styles.
+limits in force (`corpus.sound.clip_rejection_rules`); the share that the peak limit keeps quieter
+than the loudest style asks for; and Spearman's rank correlation of arousal with the energy that is
+left, were each clip spoken in one of the bundled anchors' styles.
 """
 
 import csv
@@ -29,8 +29,8 @@ from scipy.stats import spearmanr
 
 from corpus.plan.prompt_files import BUNDLED, load_prompts
 from corpus.sound.clip_audio import FLOOR_DBFS, HIGHEST_PEAK, ClipMeasures
-from corpus.sound.clip_rules import HeardClip, clip_rules, judge
-from corpus.voices.builtin_synthesis import style_loudness
+from corpus.sound.clip_rejection_rules import HeardClip, clip_rules, judge
+from corpus.voices.affect_to_prosody import style_loudness
 from schemas.audio import SAMPLE_RATE
 from schemas.prompts import Point
 from schemas.recipe import Speech

@@ -40,7 +40,7 @@ from aiohttp import web
 from benchmarks.text_run import build
 from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import read_rows
-from corpus.servers.endpoint_pool import Endpoints
+from corpus.servers.retry_and_failover import Endpoints
 from corpus.sound.clip_audio import encode_wav
 from corpus.sound.prosody import correlations
 from corpus.sound.speech_recognition import Listener

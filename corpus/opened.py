@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # what judges and draws takes seconds to import: when it is a
     import pandas
 
     from corpus.checks.gates import Outcome
-    from corpus.report.figures import Facts
+    from corpus.report.report_data import Facts
 
 PAIRS = "pairs"
 
@@ -133,7 +133,7 @@ class Corpus:
         Raises:
             SympatheiaError: a file of the dataset or of its run is missing or damaged.
         """
-        from corpus.report.figures import gather
+        from corpus.report.report_data import gather
 
         return gather(self.dataset)
 

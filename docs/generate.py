@@ -39,8 +39,8 @@ from corpus.preflight.findings import Check
 from corpus.preflight.places import PLACES
 from corpus.preflight.text_servers import ANSWERED, LISTED
 from corpus.preflight.voices import VOICES
-from corpus.sound.clip_rules import CLIP_RULES
-from corpus.text.text_rules import QUERY_RULES, RESPONSE_RULES
+from corpus.sound.clip_rejection_rules import CLIP_RULES
+from corpus.text.text_rejection_rules import QUERY_RULES, RESPONSE_RULES
 from flows.cli.main import cli
 from schemas.recipe import SERVING
 

@@ -12,10 +12,10 @@ from prefect.cache_policies import NO_CACHE
 from corpus.adapter.handover.adapter_card import AdapterFacts, write_adapter_card
 from corpus.adapter.handover.adapter_folder import name_base
 from corpus.adapter.model import is_random
-from corpus.adapter.sequences import encode_corpus, require_fresh
 from corpus.adapter.training.launch import launch, training_of
 from corpus.adapter.training.lora_training import TrainingOrder
 from corpus.adapter.training.training_folder import Trained
+from corpus.adapter.training_sequences import encode_corpus, require_fresh
 from corpus.hub.hub_upload import CARD
 from corpus.plan.recipe_files import recipe_prompts
 from corpus.run.progress import Progress

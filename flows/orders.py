@@ -9,9 +9,9 @@ from corpus.errors import InvalidInput
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.hand_written import at_home
 from corpus.run.run_folder import RunFolder
-from corpus.sound.clip_rules import clip_rules
+from corpus.sound.clip_rejection_rules import clip_rules
 from corpus.speech.builtin_voice import require_speakers
-from corpus.text.text_rules import TextRules
+from corpus.text.text_rejection_rules import TextRules
 from schemas.names import STAGES
 from schemas.orders import CorpusOrder
 

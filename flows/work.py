@@ -22,7 +22,7 @@ from corpus.run.event_log import logged
 from corpus.run.open_run import OpenRun
 from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
-from corpus.servers.endpoint_pool import REPAIR, Endpoints, Open
+from corpus.servers.retry_and_failover import REPAIR, Endpoints, Open
 from corpus.store.opening import open_store
 from corpus.text.text_stage import write_texts
 from flows.display import shown

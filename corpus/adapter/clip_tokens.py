@@ -22,7 +22,7 @@ from corpus.run.progress import Progress
 from corpus.run.stage_tables import Row
 from corpus.sound.clip_audio import Undecodable, decode
 from corpus.speech.clip_requests import QUERY, RESPONSE
-from corpus.store.records import Records
+from corpus.store.append_only_records import Records
 from schemas.audio import SAMPLE_RATE
 from schemas.slots import SPLITS, SUBSETS, Split, Subset
 

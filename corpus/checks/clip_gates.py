@@ -15,9 +15,9 @@ from corpus.checks.inspection import CLIPS, Inspection
 from corpus.checks.measured_clips import measured_clips
 from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.sound.clip_audio import HIGHEST_PEAK, MARGIN_SECONDS
-from corpus.sound.clip_rules import CLIP_RULES, HeardClip, clip_rules, judge
+from corpus.sound.clip_rejection_rules import CLIP_RULES, HeardClip, clip_rules, judge
 from corpus.speech.clip_requests import QUERY, RESPONSE
-from corpus.voices.builtin_synthesis import style_loudness
+from corpus.voices.affect_to_prosody import style_loudness
 from schemas.recipe import RuleSetting
 from schemas.slots import PairSlot
 

@@ -10,7 +10,7 @@ from corpus.dataset.dataset_folder import DatasetFolder, Row, split_of
 from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.text.cleaning import clean
 from corpus.text.near_duplicate_queries import Accepted, Vectors
-from corpus.text.text_rules import TextRules
+from corpus.text.text_rejection_rules import TextRules
 from schemas.slots import SPLITS, SUBSETS, TEXT, PairSlot
 
 TRAIN = SPLITS[0]

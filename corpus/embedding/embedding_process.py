@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from corpus.compute.local_or_dask import Workers
 from corpus.embedding.embedder import Embedder
-from corpus.store.records import Records
+from corpus.store.append_only_records import Records
 
 NICENESS = 10
 """What a request needs is short and goes first; embedding takes the rest of the cores."""

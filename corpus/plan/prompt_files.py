@@ -24,7 +24,6 @@ from schemas.plain import bad_character
 from schemas.prompts import ROLE_LINE, Anchor, AnchorFile, RuleFile, TopicFile
 
 BUNDLED = Path(__file__).resolve().parents[2] / "prompts"
-TEMPLATES = ("emotional_query", "neutral_query", "emotional_response", "neutral_response")
 SUFFIX = ".jinja"
 
 _RAISED_BY_EXPRESSIONS = (

@@ -7,7 +7,7 @@ from corpus.preflight.disk import DISK
 from corpus.preflight.environment import ENVIRONMENT
 from corpus.preflight.findings import RunAhead, in_one_line, look
 from corpus.preflight.text_servers import LISTED, REACHABLE, lists, of_list
-from corpus.servers.endpoint_pool import Endpoints
+from corpus.servers.retry_and_failover import Endpoints
 
 
 async def require_ready(ahead: RunAhead, pool: Endpoints | None = None) -> None:

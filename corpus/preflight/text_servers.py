@@ -22,8 +22,8 @@ from corpus.servers.chat_requests import (
     problem,
     read_answer,
 )
-from corpus.servers.endpoint_pool import Endpoints
 from corpus.servers.model_lists import ModelList, read_models
+from corpus.servers.retry_and_failover import Endpoints
 from schemas.recipe import Llm, Sampling
 
 PLAIN_TOKENS, THINKING_TOKENS, CUT_TOKENS = 64, 1024, 2

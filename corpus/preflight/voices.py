@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from corpus.errors import SympatheiaError
 from corpus.plan.blueprint import Blueprint, Manner
 from corpus.preflight.findings import Check, Seen, failed, passed, said, warning
-from corpus.servers.endpoint_pool import Endpoints
+from corpus.servers.retry_and_failover import Endpoints
 from corpus.sound.clip_audio import ClipMeasures
-from corpus.sound.clip_rules import HeardClip, clip_rules, judge
+from corpus.sound.clip_rejection_rules import HeardClip, clip_rules, judge
 from corpus.speech.builtin_voice import require_speakers
 from corpus.speech.builtin_voice import speak as speak_builtin
 from corpus.speech.clip_requests import Clip, ClipRequest

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from corpus.report.chart_parts import BLUE, GREEN, ORANGE, RED, ROLES, Chart, bars, styled
-from corpus.report.figures import Facts
+from corpus.report.report_data import Facts
 from corpus.speech.clip_requests import QUERY
 from schemas.slots import SUBSETS
 

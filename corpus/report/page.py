@@ -12,7 +12,7 @@ from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.errors import InvalidInput
 from corpus.report import charts
 from corpus.report.chart_parts import Chart
-from corpus.report.figures import Facts, Sample, gather, samples
+from corpus.report.report_data import Facts, Sample, gather, samples
 from corpus.store.files import write_whole
 from schemas.slots import SUBSETS
 
@@ -52,7 +52,7 @@ def render(facts: Facts, pairs: list[Sample]) -> str:
     """The page.
 
     Args:
-        facts: what `corpus.report.figures.gather` found.
+        facts: what `corpus.report.report_data.gather` found.
         pairs: to listen to, in order.
     """
     environment = jinja2.Environment(

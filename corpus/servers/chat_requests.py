@@ -10,7 +10,7 @@ import httpx2
 import openai
 import orjson
 
-from corpus.servers.endpoint_pool import BadAnswer, Endpoints
+from corpus.servers.retry_and_failover import BadAnswer, Endpoints
 from corpus.servers.server_errors import (
     beginning,
     error_in,

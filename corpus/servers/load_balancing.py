@@ -1,7 +1,7 @@
 """Which server a request goes to, and how many each has in flight.
 
 The state of one server and the line of requests that wait for room at any of them. Sending,
-retrying and health checks are `corpus.servers.endpoint_pool`'s business.
+retrying and health checks are `corpus.servers.retry_and_failover`'s business.
 """
 
 import asyncio

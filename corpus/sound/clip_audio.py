@@ -1,18 +1,18 @@
 """One clip: decoded, measured, finished and encoded.
 
-Measures are taken once and stored; verdicts are computed from them (`corpus.sound.clip_rules`). So
-a rule can change without decoding a clip again, and every voice, builtin or served, is judged
-alike. What refuses a clip has no say in whether it is finished: every clip that decodes to finite
-sound is, so a rule that is loosened later keeps it as it lies in the store. (Releases up to 0.2.0
-stored the measures alone of clips that were silent, clipped or noise, or of another rate or number
-of channels; a loosened rule has those made again by the voice.)
+Measures are taken once and stored; verdicts are computed from them
+(`corpus.sound.clip_rejection_rules`). So a rule can change without decoding a clip again, and every
+voice, builtin or served, is judged alike. What refuses a clip has no say in whether it is finished:
+every clip that decodes to finite sound is, so a rule that is loosened later keeps it as it lies in
+the store. (Releases up to 0.2.0 stored the measures alone of clips that were silent, clipped or
+noise, or of another rate or number of channels; a loosened rule has those made again by the voice.)
 
 A finished clip is at 24 kHz, has silence of a set margin at both ends, where it is faded so that
 nothing clicks, and is brought to the loudness of its style. That loudness follows from the slot's
 point of the valence-arousal plane alone: not from the clip, since a model's level may wander from
 clip to clip and one level for all would make a whisper of sorrow as loud as a shout of joy; and not
 from the other clips, since then a new emotion would change what is on file.
-(`corpus.voices.builtin_synthesis.style_loudness` says which; `benchmarks/speech_run.py` how much of
+(`corpus.voices.affect_to_prosody.style_loudness` says which; `benchmarks/speech_run.py` how much of
 the styles is left, `benchmarks/real_voices.py` how many genuine clips can be as loud as they
 should.)
 """

@@ -20,9 +20,9 @@ from corpus.compute.local_or_dask import Workers
 from corpus.errors import InvalidInput
 from corpus.sound.clip_audio import decode
 from corpus.sound.prosody import prosody
-from corpus.sound.spoken_words import word_error_rate
+from corpus.sound.word_error_rate import word_error_rate
+from corpus.store.append_only_records import Records
 from corpus.store.digest_store import Store
-from corpus.store.records import Records
 from schemas.audio import SAMPLE_RATE
 
 if TYPE_CHECKING:  # seconds to import, and only where a recipe asks for them
@@ -71,7 +71,7 @@ class Listener:
     async def word_error_rate(self, digest: str, text: str) -> float:
         """Share of a text's words that a recogniser hears otherwise in its clip; may exceed 1.
 
-        Both are compared as they are spoken: see `corpus.sound.spoken_words`.
+        Both are compared as they are spoken: see `corpus.sound.word_error_rate`.
 
         Raises:
             SympatheiaError: a worker died, for want of memory perhaps.

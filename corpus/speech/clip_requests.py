@@ -8,7 +8,7 @@ import orjson
 
 from corpus.plan.blueprint import Blueprint, Manner
 from corpus.sound.clip_audio import ClipMeasures
-from corpus.voices.builtin_synthesis import style_loudness
+from corpus.voices.affect_to_prosody import style_loudness
 from schemas.prompts import Point
 from schemas.slots import PairSlot, QuerySlot
 

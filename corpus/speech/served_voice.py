@@ -12,7 +12,7 @@ import httpx2
 import openai
 import orjson
 
-from corpus.servers.endpoint_pool import BadAnswer, Endpoints, EndpointsFailed, Open
+from corpus.servers.retry_and_failover import BadAnswer, Endpoints, EndpointsFailed, Open
 from corpus.servers.server_errors import ErrorInBody, error_in, one_line, read_json
 from corpus.sound.clip_audio import finish
 from corpus.speech.clip_requests import Clip, ClipRequest

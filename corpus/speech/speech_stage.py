@@ -21,7 +21,7 @@ from corpus.run.first_verdicts import FirstVerdicts
 from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows, replace_rejects, write_table
 from corpus.sound.clip_audio import ClipMeasures
-from corpus.sound.clip_rules import HeardClip, clip_rules, judge
+from corpus.sound.clip_rejection_rules import HeardClip, clip_rules, judge
 from corpus.sound.prosody import FEATURES
 from corpus.sound.speech_recognition import Listener, require_dnsmos
 from corpus.speech.clip_requests import (

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from corpus.errors import SympatheiaError
+from corpus.store.append_only_records import Records
 from corpus.store.files import Unsynced, remove, write_whole
-from corpus.store.records import Records
 
 
 class DamagedClip(SympatheiaError):

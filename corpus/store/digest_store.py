@@ -5,10 +5,10 @@ free to repeat. The store knows requests and answers, never slots or plans, so s
 share one.
 
 Records (completions, clip measures, embeddings, speech tokens) are lines of append-only segments
-(`corpus.store.records`), clips are files that appear when whole (`corpus.store.clips`). Both are
-brought to the disk in groups, a few times a second; `Store.sync` returns when all is there, and
-whatever rests on them calls it first. `corpus.store.opening` opens a store, and has one with a URL
-share what it holds.
+(`corpus.store.append_only_records`), clips are files that appear when whole (`corpus.store.clips`).
+Both are brought to the disk in groups, a few times a second; `Store.sync` returns when all is
+there, and whatever rests on them calls it first. `corpus.store.opening` opens a store, and has one
+with a URL share what it holds.
 """
 
 import logging
@@ -18,9 +18,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from corpus.store.append_only_records import Records
 from corpus.store.clips import Blobs, Clips, Place
 from corpus.store.files import Unsynced
-from corpus.store.records import Records
 from corpus.store.segments import Shape
 
 CLIPS = "clips"

@@ -14,10 +14,10 @@ from itertools import repeat
 from pathlib import Path, PurePosixPath
 
 from corpus.errors import SympatheiaError
+from corpus.store.append_only_records import ELSEWHERE, Records
 from corpus.store.clips import Blobs
 from corpus.store.files import write_whole
 from corpus.store.object_storage import Storage, reason
-from corpus.store.records import ELSEWHERE, Records
 from corpus.store.segments import SUFFIX, name_behind
 
 SHARE_EVERY_SECONDS = 30.0

@@ -29,7 +29,7 @@ from corpus.text.queries import (
     query_request,
     stored_answer,
 )
-from corpus.text.text_rules import TextRules
+from corpus.text.text_rejection_rules import TextRules
 from schemas.slots import QuerySlot
 
 JUDGE_AT_ONCE = 256

@@ -10,13 +10,13 @@ from corpus.plan.slot_layout import Plan
 from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows, replace_rejects, write_table
 from corpus.run.up_to_date import Stamp, code_digest
-from corpus.servers.endpoint_pool import Open
+from corpus.servers.retry_and_failover import Open
 from corpus.store.digest_store import Store
 from corpus.text.queries import STAGE as QUERY_STAGE
 from corpus.text.queries import Decision, Decisions, accepted_text
+from corpus.text.request_scheduling import Writing, Written
+from corpus.text.response_similarity import compare_responses
 from corpus.text.responses import STAGE as RESPONSE_STAGE
-from corpus.text.similar_responses import compare_responses
-from corpus.text.slot_filling import Writing, Written
 from schemas.recipe import SERVING
 from schemas.tables import QUERIES, RESPONSES
 

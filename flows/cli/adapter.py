@@ -52,7 +52,7 @@ def encode(folder: Path, speech_tokenizer: str, device: str | None, output: Path
 
     Tokens are kept: after a kill the same command goes on where it was.
     """
-    from corpus.adapter.sequences import encode_corpus
+    from corpus.adapter.training_sequences import encode_corpus
     from corpus.run.progress import Progress
     from flows.display import shown
 
@@ -100,8 +100,8 @@ def train(
     deepspeed: Path | None,
 ) -> None:
     """Train the adapter on the sequences of a run FOLDER, or continue where it was stopped."""
-    from corpus.adapter.sequences import require_fresh
     from corpus.adapter.training.launch import training_of
+    from corpus.adapter.training_sequences import require_fresh
     from corpus.run.run_folder import RunFolder
     from flows.services.prefect_server import prefect_api
     from schemas.orders import AdapterOrder

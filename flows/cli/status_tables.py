@@ -11,7 +11,7 @@ from corpus.checks.gates import Outcome
 from corpus.preflight.findings import Finding, in_one_line
 from corpus.run.progress import read_progress
 from corpus.run.run_folder import RunFolder
-from corpus.text.similar_responses import near_twins
+from corpus.text.response_similarity import near_twins
 from flows.display import duration, servers_tables, stages_table
 from schemas.prompts import Anchor
 

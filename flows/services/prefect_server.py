@@ -22,6 +22,8 @@ from flows.services.child import Child, Kind
 ANSWER_SECONDS = 15.0
 """How long a server of the user's may take to say that it is there."""
 
+SERVER = Kind("prefect", "/api/health")
+
 # Prefect in a child or in this process: silent, offline, and nothing sent to anyone.
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -54,7 +56,7 @@ def prefect_api() -> Iterator[None]:
     try:
         with (
             tempfile.TemporaryFile() as log,
-            Child(Kind("prefect", "/api/health"), [home], log) as child,
+            Child(SERVER, [home], log) as child,
             _this_process(home, f"{child.address}/api"),
         ):
             child.ready()

@@ -13,7 +13,6 @@ import torch
 from peft import PeftModel
 
 from corpus.adapter.model import IGNORED, load_base
-from corpus.adapter.sequences import require_fresh
 from corpus.adapter.text_tokenizer import load_tokenizer
 from corpus.adapter.tiny import CODES, make_base
 from corpus.adapter.training.launch import LOG, launch
@@ -28,6 +27,7 @@ from corpus.adapter.training.packed_samples import (
     rows_of,
 )
 from corpus.adapter.training.trainer import token_losses
+from corpus.adapter.training_sequences import require_fresh
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.run.run_folder import RunFolder
 from schemas.recipe import Adapter

@@ -4,14 +4,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import click
 import pytest
+from pydantic import Field
 
 from corpus.errors import SympatheiaError
 from corpus.plan.recipe_keys import recipe_keys
 from corpus.plan.rules import Rule
 from docs import generate
+from schemas.recipe import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -33,35 +36,34 @@ def test_a_page_that_was_changed_by_hand_is_named(written, tmp_path):
     assert generate.differing(written, tmp_path) == ["docs/cli.md", "schemas/recipe.schema.json"]
 
 
-def run_check(change: str) -> subprocess.CompletedProcess[str]:
-    """`make lint`'s command, after a change to the code in its process."""
-    code = f"import sys; sys.argv[1:] = ['--check']\nfrom docs import generate\n{change}\n"
-    return subprocess.run(
-        [sys.executable, "-c", f"{code}generate.main()"],
-        cwd=generate.ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_lint_passes_what_is_in_order():
+    command = [sys.executable, "-m", "docs.generate", "--check"]
+    ran = subprocess.run(command, cwd=generate.ROOT, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
-def test_lint_fails_when_a_key_has_no_meaning_and_when_a_page_lacks_one():
-    quiet = run_check("")
-    assert (quiet.returncode, quiet.stderr) == (0, "")
-    grow = "from schemas.recipe import Recipe\nfrom pydantic import Field\nfrom typing import *\n"
-    keys = "from corpus.plan.recipe_keys import recipe_keys\n"
-    silent = run_check(
-        f"{grow}{keys}class Grown(Recipe):\n    hurry: int = 1\n"
-        "generate.recipe_keys = lambda: recipe_keys(Grown)"
-    )
-    assert silent.returncode == 1
-    assert "Without a meaning: hurry." in silent.stderr
-    behind = run_check(
-        f"{grow}{keys}class Grown(Recipe):\n    hurry: Annotated[int, Field(description='Haste.')]"
-        " = 1\ngenerate.recipe_keys = lambda: recipe_keys(Grown)"
-    )
-    assert behind.returncode == 1
-    assert "docs/recipe.md is not what the code says. Run 'make docs'." in behind.stderr
+def refusal(monkeypatch, recipe: type[Recipe]) -> str:
+    """What lint's command ends with where the recipe were another."""
+    monkeypatch.setattr(sys, "argv", ["generate", "--check"])
+    monkeypatch.setattr(generate, "recipe_keys", lambda: recipe_keys(recipe))
+    with pytest.raises(SystemExit) as ended:
+        generate.main()
+    return str(ended.value)
+
+
+def test_lint_fails_when_a_key_has_no_meaning(monkeypatch):
+    class Silent(Recipe):
+        hurry: int = 1
+
+    assert "Without a meaning: hurry." in refusal(monkeypatch, Silent)
+
+
+def test_lint_fails_when_a_page_lacks_a_key(monkeypatch):
+    class Grown(Recipe):
+        hurry: Annotated[int, Field(description="Haste.")] = 1
+
+    said = refusal(monkeypatch, Grown)
+    assert "docs/recipe.md is not what the code says. Run 'make docs'." in said
 
 
 def test_every_key_and_every_command_is_on_its_page(written):

@@ -1,6 +1,8 @@
 """The command line's manners: exit codes, sentences, and where output goes."""
 
 import json
+import subprocess
+import sys
 from hashlib import sha256
 from pathlib import Path
 
@@ -55,7 +57,7 @@ def test_wrong_usage_is_exit_2_and_a_sentence(tmp_path, arguments, says):
     assert not (tmp_path / "run" / "store").exists()
 
 
-def test_a_key_that_is_not_there_is_named(tmp_path):
+def test_a_key_that_is_not_there_is_named(shared_prefect, tmp_path):
     recipe = write_recipe(tmp_path / "r.toml", "http://127.0.0.1:9/v1")
     key = 'llm.api_key_env="NO_SUCH_KEY"'
     ran = sympatheia("build", recipe, "--run-dir", tmp_path / "run", "--set", key)
@@ -94,8 +96,9 @@ def test_help_is_quick_and_on_standard_output():
     assert ran.stderr == ""
 
 
-def test_anchors_list_and_check(tmp_path):
-    listed = sympatheia("anchors", "list", COLUMNS="120")
+def test_anchors_list_and_check(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    listed = typed("anchors", "list")
     assert listed.returncode == 0
     assert len(listed.stdout.strip().splitlines()) >= 13
     assert "-0.85" in listed.stdout
@@ -133,9 +136,18 @@ def test_anchors_check_renders_the_templates(tmp_path):
     assert "colour" in ran.stderr
 
 
-def test_an_absent_server_is_named_with_the_remedy(tmp_path):
+IMPATIENT = """
+from corpus.servers import retry_and_failover
+retry_and_failover.FIRST_ANSWER_SECONDS = 1.5
+from flows.cli.main import main
+main()
+"""
+
+
+def test_an_absent_server_is_named_with_the_remedy(shared_prefect, tmp_path):
     recipe = write_recipe(tmp_path / "r.toml", "http://127.0.0.1:9/v1")
-    ran = sympatheia("build", recipe, "--run-dir", tmp_path / "run")
+    command = [sys.executable, "-c", IMPATIENT, "build", recipe, "--run-dir", tmp_path / "run"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 1
     assert "No server answers at http://127.0.0.1:9/v1" in ran.stderr
     assert "llm.endpoints" in ran.stderr
@@ -161,7 +173,7 @@ def test_until_plan_writes_the_resolved_recipe_and_asks_nothing(tmp_path):
         assert server.count == 0
 
 
-def test_until_queries_then_status_then_the_rest(tmp_path):
+def test_until_queries_then_status_then_the_rest(shared_prefect, tmp_path):
     with FakeTextServer() as server:
         recipe = write_recipe(tmp_path / "r.toml", server.base_url, anchors=("sad",))
         run = tmp_path / "run"
@@ -184,7 +196,7 @@ def test_preview_shows_prompts_and_pairs_and_writes_nothing(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     with FakeTextServer() as server:
         recipe = write_recipe(tmp_path / "r.toml", server.base_url)
-        ran = sympatheia("preview", recipe, "--anchor", "tired", "-n", "2")
+        ran = typed("preview", recipe, "--anchor", "tired", "-n", "2")
         assert ran.returncode == 0, ran.stderr
         assert "[system]" in ran.stdout
         assert ran.stdout.count("response: ") == 2
@@ -212,7 +224,7 @@ def again(run, recipe, damaged):
 
 
 def test_the_version_tells_the_prompts_and_the_lock(prompts):
-    ran = sympatheia("--version")
+    ran = typed("--version")
     assert ran.returncode == 0
     said = dict(line.rsplit(" ", 1) for line in ran.stdout.splitlines())
     assert said["sympatheia-corpus"].count(".") == 2

@@ -10,7 +10,9 @@ import psutil
 import pytest
 
 from corpus.run.run_folder import RunFolder
-from tests.support.line import start, sympatheia, write_recipe
+from tests.support.line import start, sympatheia, typed, write_recipe
+
+pytestmark = pytest.mark.usefixtures("shared_prefect")
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,9 +74,10 @@ def _line_of(pid):
         return []
 
 
-def test_it_gets_the_model_and_the_arguments_and_ends_with_the_texts(tmp_path, build):
+def test_it_gets_the_model_and_arguments_and_is_there_for_the_texts_alone(tmp_path, build):
     run, command = build
-    done = sympatheia(*command('llm.vllm.arguments=["--max-model-len", "8192"]'))
+    asked = command('llm.vllm.arguments=["--max-model-len", "8192"]')
+    done = sympatheia(*asked)
     assert done.returncode == 0, done.stderr
     assert "a vLLM of its own" in done.stderr
     arguments = json.loads((tmp_path / "arguments").read_text())
@@ -84,12 +87,9 @@ def test_it_gets_the_model_and_the_arguments_and_ends_with_the_texts(tmp_path, b
     assert run.responses.exists()
     assert servers_of(tmp_path) == []
 
-
-def test_a_run_with_nothing_to_ask_starts_none(tmp_path, build):
-    _, command = build
-    assert sympatheia(*command()).returncode == 0
+    # A run with nothing to ask starts none.
     (tmp_path / "arguments").unlink()
-    assert sympatheia(*command()).returncode == 0
+    assert sympatheia(*asked).returncode == 0
     assert not (tmp_path / "arguments").exists()
 
 
@@ -144,6 +144,6 @@ def test_an_interpreter_that_is_not_there_is_a_sentence(tmp_path, build):
 
 def test_endpoints_and_a_vllm_of_its_own_exclude_each_other(build):
     _, command = build
-    done = sympatheia(*command('llm.endpoints=["http://localhost:8000/v1"]'))
+    done = typed(*command('llm.endpoints=["http://localhost:8000/v1"]'))
     assert done.returncode == 2
     assert "llm.endpoints and llm.vllm.python are both given" in done.stderr

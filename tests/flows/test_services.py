@@ -32,7 +32,7 @@ def servers():
     found = []
     for one in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):  # one that has just ended
-            if "flows.services" in one.cmdline():
+            if {"flows.services", "text"} <= set(one.cmdline()):
                 found.append(one)
     return found
 

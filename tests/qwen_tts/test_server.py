@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from corpus.servers.endpoint_pool import Endpoints
+from corpus.servers.retry_and_failover import Endpoints
 from corpus.sound.clip_audio import finish, measure
 from corpus.speech.clip_requests import ClipRequest
 from corpus.speech.served_voice import ServedVoice

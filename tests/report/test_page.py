@@ -11,8 +11,8 @@ import pytest
 from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.dataset.published_layout import export
 from corpus.errors import InvalidInput, SympatheiaError
-from corpus.report.figures import histogram
 from corpus.report.page import write_report
+from corpus.report.report_data import histogram
 from corpus.run.run_folder import RunFolder
 from schemas.slots import SUBSETS
 from tests.support.browser import CHROMIUM, PHONE, browser_at

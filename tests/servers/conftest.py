@@ -1,14 +1,14 @@
 import pytest
 from tenacity import wait_random_exponential
 
-from corpus.servers import endpoint_pool, proxies
+from corpus.servers import proxies, retry_and_failover
 
 _NAMES = [f"{scheme}_proxy" for scheme in ("http", "https", "all", "no")]
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint_pool, "WAIT", wait_random_exponential(multiplier=0.1, max=1))
+    monkeypatch.setattr(retry_and_failover, "WAIT", wait_random_exponential(multiplier=0.1, max=1))
 
 
 @pytest.fixture(autouse=True)

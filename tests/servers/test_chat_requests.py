@@ -15,7 +15,7 @@ from corpus.servers.chat_requests import (
     read_answer,
     without_thinking,
 )
-from corpus.servers.endpoint_pool import BadAnswer, Endpoints
+from corpus.servers.retry_and_failover import BadAnswer, Endpoints
 from corpus.servers.server_errors import ErrorInBody, describe
 from schemas.recipe import Sampling
 from tests.support.fake_servers import FakeTextServer

@@ -11,10 +11,10 @@ import pytest
 from corpus.errors import InvalidInput, SympatheiaError, in_words
 from corpus.servers import proxies
 from corpus.servers.chat_requests import complete
-from corpus.servers.endpoint_pool import Endpoints, EndpointsFailed
 from corpus.servers.proxies import is_local, proxy_for
+from corpus.servers.retry_and_failover import Endpoints, EndpointsFailed
 from schemas.recipe_values import require_base_address
-from tests.servers.test_endpoint_pool import ask, request, unused_url, with_pool
+from tests.servers.test_retry_and_failover import ask, request, unused_url, with_pool
 from tests.support.fake_servers import FakeTextServer
 from tests.support.replies import redirect, status
 

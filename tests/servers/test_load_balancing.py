@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from corpus.servers.chat_requests import complete
-from corpus.servers.endpoint_pool import Endpoints
 from corpus.servers.load_balancing import Endpoint, Line
-from tests.servers.test_endpoint_pool import request, unused_url, with_pool
+from corpus.servers.retry_and_failover import Endpoints
+from tests.servers.test_retry_and_failover import request, unused_url, with_pool
 from tests.support.fake_servers import FakeTextServer, TextServerProcess
 from tests.support.replies import Body, Reply, status
 

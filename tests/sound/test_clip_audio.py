@@ -24,22 +24,8 @@ from corpus.sound.clip_audio import (
     finish,
     measure,
 )
-from corpus.voices.builtin_synthesis import SPEAKERS, Voice
+from tests.sound.conftest import WORDS, written
 from tests.support.clips import problem, problem_of
-
-TEXT = "Why does my bread always turn out so heavy and flat?"
-WORDS = len(TEXT.split())
-
-
-@pytest.fixture(scope="module")
-def speech():
-    return Voice().speak(TEXT, speaker=next(iter(SPEAKERS)), valence=0.0, arousal=0.0, seed=0)
-
-
-def written(samples, rate=SAMPLE_RATE, **options):
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate, **{"format": "WAV", **options})
-    return file.getvalue()
 
 
 def test_flac_is_24_khz_mono_16_bit_and_the_same_every_time(speech):

@@ -9,7 +9,7 @@ import pytest
 from corpus.errors import InvalidInput
 from corpus.plan.blueprint import Blueprint
 from corpus.sound.clip_audio import decode, encode_flac, finish_samples
-from corpus.sound.clip_rules import CLIP_RULES
+from corpus.sound.clip_rejection_rules import CLIP_RULES
 from corpus.sound.prosody import FEATURES, correlations, prosody
 from corpus.sound.speech_recognition import Listener, require_dnsmos
 from corpus.speech.builtin_voice import BuiltinVoice

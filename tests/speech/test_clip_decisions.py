@@ -8,28 +8,10 @@ import pytest
 
 from corpus.errors import SympatheiaError
 from corpus.run.first_verdicts import MOST
-from corpus.voices.builtin_synthesis import Voice
-from tests.support.fake_servers import FakeTextServer
-from tests.support.line import write_recipe, write_run
-from tests.support.speech_server import SAID, SpeechServer, speak
+from tests.support.speech_server import SpeechServer, speak
 
 CLIPS = 6
 TIGHT = "speech.rules.long_gap=1.0"
-
-
-@pytest.fixture(scope="module")
-def speech() -> np.ndarray:
-    return Voice().speak(SAID, speaker="wren", valence=0.0, arousal=0.0, seed=0)
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    """A run whose texts are written, and its recipe: three queries and three responses."""
-    folder = tmp_path_factory.mktemp("speech")
-    with FakeTextServer() as server:
-        recipe = write_recipe(folder / "r.toml", server.base_url, anchors=("sad",))
-        shape = ["emotional.pairs_per_anchor=2", "neutral.queries=1"]
-        return write_run(folder / "run", recipe, *shape), recipe, shape
 
 
 def test_a_tightened_rule_has_only_what_breaks_it_made_again_and_a_loosened_one_nothing(

@@ -14,8 +14,8 @@ from aiohttp import web
 from tenacity import wait_none
 
 from corpus.errors import SympatheiaError
-from corpus.servers import endpoint_pool
-from corpus.servers.endpoint_pool import Endpoints, EndpointsFailed
+from corpus.servers import retry_and_failover
+from corpus.servers.retry_and_failover import Endpoints, EndpointsFailed
 from corpus.sound.clip_audio import encode_wav
 from corpus.speech import served_voice
 from corpus.speech.clip_requests import Clip, ClipRequest
@@ -29,7 +29,7 @@ from tests.support.mutations import broken, mutated
 
 @pytest.fixture(autouse=True)
 def no_waits(monkeypatch):
-    monkeypatch.setattr(endpoint_pool, "WAIT", wait_none())
+    monkeypatch.setattr(retry_and_failover, "WAIT", wait_none())
     monkeypatch.setattr(served_voice, "COLLECTING_SECONDS", 0.001)
 
 

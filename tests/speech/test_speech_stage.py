@@ -8,25 +8,8 @@ import numpy as np
 import pytest
 
 from corpus.errors import SympatheiaError
-from corpus.voices.builtin_synthesis import Voice
-from tests.support.fake_servers import FakeTextServer
-from tests.support.line import rows, sympatheia, write_recipe, write_run
-from tests.support.speech_server import FAULTS, REASON, SAID, SpeechServer, speak
-
-
-@pytest.fixture(scope="module")
-def speech() -> np.ndarray:
-    return Voice().speak(SAID, speaker="wren", valence=0.0, arousal=0.0, seed=0)
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    """A run whose texts are written, and its recipe."""
-    folder = tmp_path_factory.mktemp("speech")
-    with FakeTextServer() as server:
-        recipe = write_recipe(folder / "r.toml", server.base_url, anchors=("sad",))
-        shape = ["emotional.pairs_per_anchor=2", "neutral.queries=1"]
-        return write_run(folder / "run", recipe, *shape), recipe, shape
+from tests.support.line import rows, sympatheia
+from tests.support.speech_server import FAULTS, REASON, SpeechServer, speak
 
 
 def test_voice_style_language_and_seed_reach_the_server(tmp_path, written, speech):

@@ -16,9 +16,9 @@ from s3fs import S3FileSystem
 from corpus.dataset.shard_writer import READ_AHEAD, _clips
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.store import shared_store
+from corpus.store.append_only_records import KEPT_OPEN, Records
 from corpus.store.digest_store import Store
 from corpus.store.opening import open_store
-from corpus.store.records import KEPT_OPEN, Records
 from tests.support.s3_server import Fault
 
 

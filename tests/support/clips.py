@@ -1,7 +1,7 @@
 """Verdicts on clips, as the speech stage gives them."""
 
 from corpus.sound.clip_audio import ClipMeasures, measure
-from corpus.sound.clip_rules import HeardClip, clip_rules, judge
+from corpus.sound.clip_rejection_rules import HeardClip, clip_rules, judge
 
 
 def problem(data: bytes, words: int, **settings) -> str | None:

@@ -23,7 +23,7 @@ from corpus.plan.prompt_files import BUNDLED
 from corpus.run.open_run import OpenRun
 from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
-from corpus.servers.endpoint_pool import Endpoints, Open
+from corpus.servers.retry_and_failover import Endpoints, Open
 from corpus.speech.builtin_voice import BuiltinVoice
 from corpus.speech.clip_requests import Clip, ClipRequest
 from corpus.speech.speech_stage import speak_all

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from corpus.plan.blueprint import Blueprint
 from corpus.run.open_run import OpenRun
-from corpus.servers.endpoint_pool import Endpoints
+from corpus.servers.retry_and_failover import Endpoints
 from corpus.sound.clip_audio import decode, encode_wav
 from corpus.speech.served_voice import ServedVoice
 from corpus.speech.speech_stage import speak_all

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from corpus.errors import SympatheiaError
-from corpus.servers.endpoint_pool import EndpointsFailed
+from corpus.servers.retry_and_failover import EndpointsFailed
 from corpus.store.line_log import read_log
 from corpus.text.queries import Decisions
 from tests.support.fake_servers import FakeTextServer

@@ -5,7 +5,7 @@ import pytest
 
 from corpus.embedding.embedder import Embedder
 from corpus.errors import InvalidInput, SympatheiaError
-from corpus.servers.endpoint_pool import EndpointsFailed
+from corpus.servers.retry_and_failover import EndpointsFailed
 from corpus.store.line_log import read_log
 from tests.support.fake_servers import FakeTextServer
 from tests.support.line import add_anchor, copy_prompts, rows, texts_of, write_recipe, write_run

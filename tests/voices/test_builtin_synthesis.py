@@ -5,7 +5,6 @@ import itertools
 import math
 import subprocess
 import sys
-from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -13,13 +12,13 @@ import pyworld
 
 from corpus.errors import InvalidInput
 from corpus.sound.clip_audio import encode_flac, measure
+from corpus.voices.affect_to_prosody import delivery
 from corpus.voices.builtin_synthesis import (
     CEILING,
     SAMPLE_RATE,
     SPEAKERS,
     Unspeakable,
     Voice,
-    delivery,
     text_problem,
 )
 from tests.support.clips import problem
@@ -125,11 +124,6 @@ def test_valence_is_heard_in_pitch(spoken):
     assert pitch(spoken(EXCITED)).mean() > pitch(spoken(ANGRY)).mean() * 1.1
 
 
-def test_low_arousal_is_breathier():
-    assert delivery(*TIRED).breathiness > delivery(*NEUTRAL).breathiness
-    assert delivery(0.0, 1.0).breathiness == pytest.approx(0.0)
-
-
 def test_levels_are_those_of_the_delivery(spoken):
     for point in (NEUTRAL, SAD, TIRED):
         assert level(spoken(point)) == pytest.approx(delivery(*point).level, abs=1.0)
@@ -138,22 +132,6 @@ def test_levels_are_those_of_the_delivery(spoken):
 def test_the_second_speaker_is_seven_semitones_lower(spoken):
     ratio = pitch(spoken(NEUTRAL, RESPONSE)).mean() / pitch(spoken(NEUTRAL)).mean()
     assert 12 * math.log2(ratio) == pytest.approx(-7.0, abs=0.5)
-
-
-def test_neutral_is_the_plain_reading_in_tempo_and_pitch():
-    plain = delivery(0.0, 0.0)
-    assert (plain.rate, plain.semitones, plain.pitch_range, plain.tilt) == (1.0, 0.0, 1.0, 0.0)
-
-
-def test_delivery_is_continuous_over_the_whole_plane():
-    steps = np.linspace(-1.0, 1.0, 41)
-    for valence, arousal in itertools.product(steps, steps):
-        here = np.array(astuple(delivery(valence, arousal)))
-        for there in (
-            delivery(valence, max(-1, arousal - 1e-4)),
-            delivery(min(1, valence + 1e-4), arousal),
-        ):
-            assert np.abs(here - np.array(astuple(there))).max() < 2e-3
 
 
 def test_every_corner_of_the_plane_passes_the_clip_rules(voice):

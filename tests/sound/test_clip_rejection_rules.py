@@ -16,23 +16,9 @@ from corpus.sound.clip_audio import (
     finish,
     measure,
 )
-from corpus.sound.clip_rules import CLIP_RULES, HeardClip, clip_rules, judge
-from corpus.voices.builtin_synthesis import SPEAKERS, Voice
+from corpus.sound.clip_rejection_rules import CLIP_RULES, HeardClip, clip_rules, judge
+from tests.sound.conftest import WORDS, written
 from tests.support.clips import problem
-
-TEXT = "Why does my bread always turn out so heavy and flat?"
-WORDS = len(TEXT.split())
-
-
-@pytest.fixture(scope="module")
-def speech():
-    return Voice().speak(TEXT, speaker=next(iter(SPEAKERS)), valence=0.0, arousal=0.0, seed=0)
-
-
-def written(samples, rate=SAMPLE_RATE, **options):
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate, **{"format": "WAV", **options})
-    return file.getvalue()
 
 
 def verdict(measures, words=WORDS, **settings):

@@ -20,7 +20,7 @@ from corpus.errors import SympatheiaError, root_cause
 from corpus.plan.rules import Verdict
 from corpus.run.open_run import OpenRun
 from corpus.servers.chat_requests import ChatAnswer, ChatRequest, complete
-from corpus.servers.endpoint_pool import Open
+from corpus.servers.retry_and_failover import Open
 from corpus.text import queries, responses, utterance
 from corpus.text.llm_judge import TRIES, UNREADABLE, judge_request, read_grades
 from corpus.text.lost_answers import ask_for_lost
@@ -34,7 +34,7 @@ from corpus.text.queries import (
 )
 from corpus.text.query_judging import Candidate, QueryJudging
 from corpus.text.responses import Kept, Standing, response_request
-from corpus.text.text_rules import TextRules
+from corpus.text.text_rejection_rules import TextRules
 from schemas.slots import PairSlot, QuerySlot
 
 GIVE_UP_AFTER = 20

@@ -1,6 +1,6 @@
 import pytest
 
-from corpus.text.similar_responses import near_twins
+from corpus.text.response_similarity import near_twins
 from tests.support.fake_servers import FakeTextServer
 from tests.support.line import rows, write_recipe, write_run
 from tests.support.replies import completion, kind_of

@@ -9,8 +9,8 @@ from hashlib import sha256
 import pytest
 
 from corpus.store import segments
+from corpus.store.append_only_records import Records as OfShape
 from corpus.store.digest_store import SHAPES
-from corpus.store.records import Records as OfShape
 from corpus.store.segments import drop_damaged, line_of, name_behind
 
 
@@ -164,7 +164,7 @@ FILL = """
 import resource, signal, sys
 from hashlib import sha256
 from pathlib import Path
-from corpus.store.records import Records
+from corpus.store.append_only_records import Records
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 records = Records(Path(sys.argv[1]), {})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from corpus.sound.spoken_words import spoken_words, word_error_rate
+from corpus.sound.word_error_rate import spoken_words, word_error_rate
 
 TEXT = "five kilograms at minus 5 degrees on March 4"
 

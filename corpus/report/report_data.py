@@ -28,7 +28,7 @@ from corpus.sound.prosody import FEATURES, correlations
 from corpus.speech.clip_requests import QUERY, RESPONSE
 from corpus.store.digest_store import Store
 from corpus.text.queries import NEAR_DUPLICATE
-from corpus.text.similar_responses import near_twins
+from corpus.text.response_similarity import near_twins
 from schemas.slots import SPLITS, SUBSETS
 
 BINS = 30

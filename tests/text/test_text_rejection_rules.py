@@ -9,7 +9,7 @@ from corpus.plan.blueprint import Blueprint
 from corpus.plan.prompt_files import BUNDLED, load_prompts
 from corpus.plan.rules import Rules
 from corpus.text.cleaning import clean
-from corpus.text.text_rules import KEY, QUERY_RULES, RESPONSE_RULES, TextRules
+from corpus.text.text_rejection_rules import KEY, QUERY_RULES, RESPONSE_RULES, TextRules
 from corpus.text.utterance import Utterance
 
 LISTS = load_prompts(BUNDLED, "full").rules

@@ -1,4 +1,4 @@
-"""Texts as they are spoken, so that what was written and what was heard can be compared.
+"""The word error rate, of texts as they are spoken.
 
 A recogniser writes numbers, units, dates, times and contractions as it pleases: "5kg at -5°" for
 "five kilograms at minus 5 degrees". Here every way to write them comes to one.

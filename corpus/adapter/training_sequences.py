@@ -19,7 +19,7 @@ import orjson
 
 from corpus.adapter.clip_tokens import TokenisedClips, encode_there, encoder_here, rows_of, tokenize
 from corpus.adapter.devices import devices_here
-from corpus.adapter.sequence_format import sequence
+from corpus.adapter.prompt_template import sequence
 from corpus.adapter.speech_tokens import checkpoint_digest, checkpoint_folder
 from corpus.compute.local_or_dask import Workers
 from corpus.dataset.dataset_folder import DatasetFolder

@@ -14,9 +14,9 @@ import openai
 import pytest
 
 from corpus.errors import InvalidInput
-from corpus.servers import endpoint_pool, load_balancing
+from corpus.servers import load_balancing, retry_and_failover
 from corpus.servers.chat_requests import ChatRequest, complete
-from corpus.servers.endpoint_pool import BadAnswer, Endpoints, EndpointsFailed
+from corpus.servers.retry_and_failover import BadAnswer, Endpoints, EndpointsFailed
 from corpus.servers.server_errors import retry_after
 from tests.support.fake_servers import FakeTextServer
 from tests.support.replies import TRANSPORT, Body, Reply, error_as_200, first, status
@@ -245,7 +245,7 @@ def test_check_waits_for_a_server_that_is_starting() -> None:
 
 
 def test_check_names_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint_pool, "FIRST_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(retry_and_failover, "FIRST_ANSWER_SECONDS", 0.5)
     url = unused_url()
     with pytest.raises(EndpointsFailed, match=rf"No server answers at {url} \(connection refused"):
         with_pool(Endpoints([url]), Endpoints.check)
@@ -324,5 +324,5 @@ def test_clients_are_closed_on_leaving() -> None:
 
 def test_the_client_finds_httpx_whole_or_not_at_all() -> None:
     # It asks sys.modules for httpx at every request; half loaded by another thread, it failed.
-    check = "import sys, corpus.servers.endpoint_pool; sys.modules['httpx'].TimeoutException"
+    check = "import sys, corpus.servers.retry_and_failover; sys.modules['httpx'].TimeoutException"
     subprocess.run([sys.executable, "-c", check], check=True)

@@ -14,9 +14,9 @@ import pytest
 import soundfile
 
 from corpus.adapter.clip_tokens import token_key
-from corpus.adapter.sequence_format import sequence
-from corpus.adapter.sequences import AFFECT_DROPOUT, affect_dropout, encode_corpus
+from corpus.adapter.prompt_template import sequence
 from corpus.adapter.speech_tokens import SpeechTokenizer, checkpoint_digest
+from corpus.adapter.training_sequences import AFFECT_DROPOUT, affect_dropout, encode_corpus
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.plan.recipe_files import load_recipe, recipe_prompts
 from corpus.plan.slot_layout import Plan
