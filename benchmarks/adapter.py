@@ -30,7 +30,8 @@ from typing import Any
 
 import torch
 
-from corpus.adapter.model import IGNORED, ChatGLMConfig, ChatGLMForCausalLM
+from corpus.adapter.chatglm.config import ChatGLMConfig
+from corpus.adapter.model import IGNORED, ChatGLMForCausalLM
 from corpus.adapter.speech_tokens import RATE, SEGMENT_SECONDS, SpeechTokenizer
 from corpus.adapter.tiny import make_speech_tokenizer
 from corpus.adapter.training.lora_training import lora_model

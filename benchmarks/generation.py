@@ -3,11 +3,11 @@
     .venv/bin/python -m benchmarks.generation [--device cuda:0] [--write]
 
 Random weights: of the published size on a GPU, tiny on a CPU, where this only shows that it runs.
-Tokens a second, by the number of responses made together, with an adapter and without: each after
-one step to warm up, from prompts of a query of 5 s. What writes one token at a time reads all
-weights for each step, so `of_limit` is the share of steps a second that the memory would allow: the
-rate of a large copy (bytes read and written), measured in the same run, by the bytes of the weights. Without the cache of
-keys and values each step computes all positions anew.
+Tokens a second, by the number of responses made together, with an adapter and without, from prompts
+of a query of 5 s; each the second time. What writes one token at a time reads all weights for each
+step, so `of_limit` is the share of the steps a second that the memory would allow: the rate of a
+large copy (bytes read and written), measured in the same run, by the bytes of the weights. Without
+the cache of keys and values each step computes all positions anew.
 
 `reply` is one question of 5 s answered with 10 s of speech: seconds in each network.
 
@@ -20,6 +20,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,15 @@ import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 
+from corpus.adapter.chatglm.config import ChatGLMConfig
 from corpus.adapter.inference.language_model import LanguageModel, Sampling
-from corpus.adapter.model import ChatGLMConfig, ChatGLMForCausalLM
+from corpus.adapter.model import ChatGLMForCausalLM
 from corpus.adapter.sequence_format import prompt
 from corpus.adapter.speech_decoder import SpeechDecoder
 from corpus.adapter.speech_tokens import RATE, SpeechTokenizer
+from corpus.adapter.text_tokenizer import load_tokenizer
 from corpus.adapter.tiny import PUBLISHED_CODES, make_base, make_speech_decoder
 from corpus.adapter.tiny import make_speech_tokenizer as make_tokenizer
-from corpus.adapter.text_tokenizer import load_tokenizer
 from schemas.recipe import Adapter
 
 RESULT = Path(__file__).with_suffix(".json")
@@ -90,15 +92,10 @@ def rates(model: LanguageModel, copied: float, tokens: int) -> dict[str, Any]:
     found = {}
     for batch in (1, 8, 32):
         prompts, seeds = [asked] * batch, list(range(batch))
-        model.continued(prompts, seeds, Sampling(max_new_tokens=4))
-        first = timed(
-            lambda p=prompts, s=seeds: model.continued(p, s, Sampling(max_new_tokens=1)),
-            model.device,
-        )[1]
-        made, seconds = timed(
-            lambda p=prompts, s=seeds: model.continued(p, s, Sampling(max_new_tokens=tokens)),
-            model.device,
-        )
+        model.continued(prompts, seeds, Sampling(max_new_tokens=tokens))
+        write = partial(model.continued, prompts, seeds)
+        first = timed(partial(write, Sampling(max_new_tokens=1)), model.device)[1]
+        made, seconds = timed(partial(write, Sampling(max_new_tokens=tokens)), model.device)
         steps = max(map(len, made))
         found[str(batch)] = {
             "tokens_per_second": round(sum(map(len, made)) / seconds, 1),
@@ -134,16 +131,16 @@ def reply(model: LanguageModel, folder: Path) -> dict[str, float]:
     question = torch.randn(QUERY_SECONDS * RATE) * 0.1
     spoken = round(REPLY_SECONDS * TOKENS_A_SECOND)
     answer = np.random.default_rng(0).integers(0, mouth.codes, spoken)
-    found = {}
+    written = Sampling(max_new_tokens=REPLY_TEXT + spoken)
+    found: dict[str, float] = {}
     for _ in range(2):
         (heard,), found["hearing"] = timed(
             lambda: ear.encode([question], sampling_rate=RATE), model.device
         )
         asked = prompt(heard, (0.5, 0.5))
-        written = Sampling(max_new_tokens=REPLY_TEXT + spoken)
-        _, found["writing"] = timed(lambda a=asked: model.continued([a], [0], written), model.device)
+        _, found["writing"] = timed(partial(model.continued, [asked], [0], written), model.device)
         _, found["speaking"] = timed(lambda: mouth.decode([answer]), model.device)
-    found["all"] = sum(found.values())
+    found["all"] = sum(found[part] for part in ("hearing", "writing", "speaking"))
     return {name: round(seconds, 3) for name, seconds in found.items()}
 
 

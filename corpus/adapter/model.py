@@ -12,20 +12,16 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, rms_norm, silu
+from torch.nn.functional import cross_entropy, pad
 from torch.utils.checkpoint import checkpoint
-from transformers import (
-    GenerationMixin,
-    GradientCheckpointingLayer,
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from transformers import GenerationMixin, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_outputs import CausalLMOutputWithPast
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.logging import disable_progress_bar
 
+from corpus.adapter.chatglm.config import ChatGLMConfig
+from corpus.adapter.chatglm.layers import Layer, RMSNorm, rotary
 from corpus.errors import InvalidInput
 
 IGNORED = -100
@@ -35,185 +31,6 @@ LOSS_CHUNK = 1024
 vocabulary of 168,960."""
 RANDOM = "random_weights"
 """A key of `config.json` by which a checkpoint made for a demonstration says so."""
-_ROPE_THETA = 10_000.0
-
-
-class ChatGLMConfig(PretrainedConfig):
-    """The published `config.json`; the names are ChatGLM's."""
-
-    model_type = "chatglm"
-    attribute_map = {  # noqa: RUF012  (transformers' way)
-        "num_hidden_layers": "num_layers",
-        "intermediate_size": "ffn_hidden_size",
-        "head_dim": "kv_channels",
-        "num_key_value_heads": "multi_query_group_num",
-        "vocab_size": "padded_vocab_size",
-        "max_position_embeddings": "seq_length",
-    }
-
-    def __init__(
-        self,
-        num_layers: int = 40,
-        hidden_size: int = 4096,
-        ffn_hidden_size: int = 13696,
-        kv_channels: int = 128,
-        num_attention_heads: int = 32,
-        multi_query_group_num: int = 2,
-        padded_vocab_size: int = 168_960,
-        seq_length: int = 8192,
-        layernorm_epsilon: float = 3.90625e-08,
-        rope_ratio: float = 1.0,
-        add_qkv_bias: bool = True,
-        attention_dropout: float = 0.0,
-        initializer_range: float = 0.02,
-        **others: Any,  # noqa: ANN401  (whatever else stands in the file)
-    ) -> None:
-        self.num_layers = num_layers
-        self.hidden_size = hidden_size
-        self.ffn_hidden_size = ffn_hidden_size
-        self.kv_channels = kv_channels
-        self.num_attention_heads = num_attention_heads
-        self.multi_query_group_num = multi_query_group_num
-        self.padded_vocab_size = padded_vocab_size
-        self.seq_length = seq_length
-        self.layernorm_epsilon = layernorm_epsilon
-        self.rope_ratio = rope_ratio
-        self.add_qkv_bias = add_qkv_bias
-        self.attention_dropout = attention_dropout
-        self.initializer_range = initializer_range
-        for repeated in self.attribute_map:
-            others.pop(repeated, None)
-        super().__init__(**others)
-
-
-class RMSNorm(nn.Module):
-    """Root-mean-square normalisation, computed and weighted in float32."""
-
-    def __init__(self, size: int, epsilon: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-        self.epsilon = epsilon
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Normalises the last dimension."""
-        return rms_norm(hidden, self.weight.shape, self.weight, self.epsilon)
-
-
-def rotary(config: ChatGLMConfig, position_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [batch, length, kv_channels / 4] of the positions, float32."""
-    rotated = config.kv_channels // 2
-    steps = torch.arange(0, rotated, 2, device=position_ids.device, dtype=torch.float32)
-    frequencies = (_ROPE_THETA * config.rope_ratio) ** (-steps / rotated)
-    angles = position_ids.float()[..., None] * frequencies
-    return angles.cos(), angles.sin()
-
-
-def rotate(heads: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Rotates adjacent pairs in the first half of each head's channels.
-
-    Args:
-        heads: [batch, heads, length, kv_channels].
-        cosine: [batch, length, kv_channels / 4].
-        sine: The same.
-    """
-    first, rest = heads.chunk(2, dim=-1)
-    even, odd = first.float().unflatten(-1, (-1, 2)).unbind(-1)
-    cosine, sine = cosine[:, None], sine[:, None]
-    turned = torch.stack((even * cosine - odd * sine, odd * cosine + even * sine), dim=-1)
-    return torch.cat((turned.flatten(-2).to(heads.dtype), rest), dim=-1)
-
-
-class SelfAttention(nn.Module):
-    """Attention over fused queries, keys and values; a few key groups serve all heads."""
-
-    is_causal = True
-
-    def __init__(self, config: ChatGLMConfig, number: int) -> None:
-        super().__init__()
-        self.config = config
-        self.layer_idx = number
-        channels = config.kv_channels
-        self.sizes = [
-            config.num_attention_heads * channels,
-            config.multi_query_group_num * channels,
-            config.multi_query_group_num * channels,
-        ]
-        self.num_key_value_groups = config.num_attention_heads // config.multi_query_group_num
-        self.query_key_value = nn.Linear(
-            config.hidden_size, sum(self.sizes), bias=config.add_qkv_bias
-        )
-        self.dense = nn.Linear(self.sizes[0], config.hidden_size, bias=False)
-
-    def forward(
-        self,
-        hidden: Tensor,
-        mask: Tensor | None,
-        turn: tuple[Tensor, Tensor],
-        cache: Cache | None,
-        **flash: object,
-    ) -> Tensor:
-        """Attends, to what the cache holds as well, and adds to it.
-
-        `flash` is what flash attention needs to know of packed sequences.
-        """
-        batch, length, _ = hidden.shape
-        query, key, value = (
-            part.view(batch, length, -1, self.config.kv_channels).transpose(1, 2)
-            for part in self.query_key_value(hidden).split(self.sizes, dim=-1)
-        )
-        query, key = rotate(query, *turn), rotate(key, *turn)
-        if cache is not None:
-            key, value = cache.update(key, value, self.layer_idx)
-        attend = ALL_ATTENTION_FUNCTIONS[self.config._attn_implementation]
-        mixed, _ = attend(
-            self,
-            query,
-            key,
-            value,
-            mask,
-            dropout=self.config.attention_dropout if self.training else 0.0,
-            scaling=self.config.kv_channels**-0.5,
-            **flash,
-        )
-        return self.dense(mixed.reshape(batch, length, -1))
-
-
-class MLP(nn.Module):
-    """A gated feed-forward layer; gate and value are fused."""
-
-    def __init__(self, config: ChatGLMConfig) -> None:
-        super().__init__()
-        self.dense_h_to_4h = nn.Linear(config.hidden_size, 2 * config.ffn_hidden_size, bias=False)
-        self.dense_4h_to_h = nn.Linear(config.ffn_hidden_size, config.hidden_size, bias=False)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Applies it at each position."""
-        gate, value = self.dense_h_to_4h(hidden).chunk(2, dim=-1)
-        return self.dense_4h_to_h(silu(gate) * value)
-
-
-class Layer(GradientCheckpointingLayer):
-    """One pre-norm layer."""
-
-    def __init__(self, config: ChatGLMConfig, number: int) -> None:
-        super().__init__()
-        self.input_layernorm = RMSNorm(config.hidden_size, config.layernorm_epsilon)
-        self.self_attention = SelfAttention(config, number)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.layernorm_epsilon)
-        self.mlp = MLP(config)
-
-    def forward(
-        self,
-        hidden: Tensor,
-        mask: Tensor | None,
-        turn: tuple[Tensor, Tensor],
-        cache: Cache | None,
-        **flash: object,
-    ) -> Tensor:
-        """[batch, length, hidden] to the same."""
-        normal = self.input_layernorm(hidden)
-        hidden = hidden + self.self_attention(normal, mask, turn, cache, **flash)
-        return hidden + self.mlp(self.post_attention_layernorm(hidden))
 
 
 class Embedding(nn.Module):
@@ -279,7 +96,7 @@ class ChatGLMForCausalLM(PreTrainedModel, GenerationMixin):
         loss_weights: Tensor | None = None,
         num_items_in_batch: Tensor | float | None = None,
         past_key_values: Cache | None = None,
-        use_cache: bool = False,  # noqa: FBT001, FBT002  (transformers' way)
+        use_cache: bool = False,
         logits_to_keep: int = 0,
         **flash: Any,  # noqa: ANN401  (what attention is told beside the mask)
     ) -> CausalLMOutputWithPast:
@@ -310,13 +127,7 @@ class ChatGLMForCausalLM(PreTrainedModel, GenerationMixin):
         if position_ids is None:
             seen = cache.get_seq_length() if cache is not None else 0
             position_ids = torch.arange(seen, seen + hidden.shape[1], device=hidden.device)[None]
-        mask = create_causal_mask(
-            config=self.config,
-            inputs_embeds=hidden,
-            attention_mask=attention_mask,
-            past_key_values=cache,
-            position_ids=position_ids,
-        )
+        mask = self._mask(hidden, attention_mask, cache, position_ids)
         turn = rotary(self.config, position_ids)
         for layer in model.encoder.layers:
             hidden = layer(hidden, mask, turn, cache, **flash)
@@ -331,6 +142,29 @@ class ChatGLMForCausalLM(PreTrainedModel, GenerationMixin):
         total = self._loss(hidden[:, :-1], labels[:, 1:], weights[:, 1:])
         count = weights[:, 1:].sum() if num_items_in_batch is None else num_items_in_batch
         return CausalLMOutputWithPast(loss=total / count)
+
+    def _mask(
+        self,
+        hidden: Tensor,
+        attention_mask: Tensor | None,
+        cache: Cache | None,
+        position_ids: Tensor,
+    ) -> Any:  # noqa: ANN401  (a tensor, or what an implementation of attention takes instead)
+        """What sees what; of packed sequences their lengths, where attention can use them."""
+        if attention_mask is None and cache is None and self.config._attn_implementation == "sdpa":
+            begun = pad(position_ids.flatten() == 0, (0, 1), value=True)
+            begun[0] = True
+            lengths: list[int] = begun.nonzero().flatten().diff().tolist()
+            if len(lengths) > len(position_ids):
+                return lengths
+        mask: Any = create_causal_mask(
+            config=self.config,
+            inputs_embeds=hidden,
+            attention_mask=attention_mask,
+            past_key_values=cache,
+            position_ids=position_ids,
+        )
+        return mask
 
     def _loss(self, hidden: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         """The weighted sum of negative log-likelihoods, a chunk of positions at a time."""

@@ -16,10 +16,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, WhisperFeatureExtractor
 
+from corpus.adapter.chatglm.config import ChatGLMConfig
 from corpus.adapter.decoder.config import DecoderConfig
 from corpus.adapter.decoder.flow import Flow
 from corpus.adapter.decoder.vocoder import Vocoder
-from corpus.adapter.model import RANDOM, ChatGLMConfig, ChatGLMForCausalLM, load_base
+from corpus.adapter.model import RANDOM, ChatGLMForCausalLM, load_base
 from corpus.adapter.speech_decoder import SpeechDecoder
 from corpus.adapter.speech_tokens import SpeechTokenizer, encoder_of
 from corpus.adapter.text_tokenizer import PREFIX

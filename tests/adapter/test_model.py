@@ -48,6 +48,7 @@ def largest_difference(one: torch.Tensor, other: torch.Tensor) -> float:
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_logits_are_those_of_the_published_code(base, ids, expected, attention):
     base.set_attn_implementation(attention)
+    assert base.config._attn_implementation == attention
     assert largest_difference(base(input_ids=ids).logits, expected["logits"]) < 1e-4
 
 

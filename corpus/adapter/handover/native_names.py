@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from corpus.adapter.chatglm.config import ChatGLMConfig
 from corpus.adapter.handover.adapter_folder import CONFIG, WEIGHTS, Adapter, Update, read_adapter
-from corpus.adapter.model import ChatGLMConfig
 from corpus.errors import InvalidInput
 from corpus.store.files import write_whole
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from peft import PeftModel
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -51,7 +51,8 @@ class LanguageModel:
         self.device = device
         self.tokenizer = tokenizer
         self.stops = [number for name, number in tokenizer.get_vocab().items() if name in STOPS]
-        self._model = model.to(device).eval()
+        self._model = model.eval()
+        nn.Module.to(self._model, device)
 
     @classmethod
     def from_pretrained(
@@ -147,12 +148,14 @@ class _Draws(LogitsProcessor):
             ]
         )
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores [rows, tokens] of which one is above minus infinity in each row."""
         number = self._numbers[:, self._step, None].to(scores.device)
         self._step += 1
-        chances, order = (scores.float() / self._sampling.temperature).softmax(-1).sort(
-            dim=-1, descending=True, stable=True
+        chances, order = (
+            (scores.float() / self._sampling.temperature)
+            .softmax(-1)
+            .sort(dim=-1, descending=True, stable=True)
         )
         before = chances.double().cumsum(-1) - chances
         chances = chances.double() * (before < self._sampling.top_p)

@@ -159,7 +159,7 @@ def lora_model(model: ChatGLMForCausalLM, settings: Adapter) -> LoraModel:
         # float32 copies of it all.
         for part in peft.modules():
             if isinstance(part, BaseTunerLayer):
-                part.cast_input_dtype_enabled = False
+                part.cast_input_dtype_enabled = False  # type: ignore[assignment]
     trained = sum(p.numel() for p in peft.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in peft.parameters()) - trained
     frozen -= model.get_input_embeddings().weight.numel()  # looked up, not multiplied

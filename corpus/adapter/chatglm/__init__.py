@@ -1,0 +1,1 @@
+"""The parts of GLM-4-Voice's language model."""
