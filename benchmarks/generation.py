@@ -31,7 +31,7 @@ from peft import LoraConfig, get_peft_model
 from corpus.adapter.chatglm.config import ChatGLMConfig
 from corpus.adapter.inference.language_model import LanguageModel, Sampling
 from corpus.adapter.model import ChatGLMForCausalLM
-from corpus.adapter.sequence_format import prompt
+from corpus.adapter.prompt_template import prompt
 from corpus.adapter.speech_decoder import SpeechDecoder
 from corpus.adapter.speech_tokens import RATE, SpeechTokenizer
 from corpus.adapter.text_tokenizer import load_tokenizer
