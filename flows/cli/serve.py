@@ -78,7 +78,7 @@ def serve_voice(host: str, port: int) -> None:
 @click.option(
     "--batch",
     type=click.IntRange(1),
-    default=16,
+    default=32,
     show_default=True,
     help="Most requests spoken together; 1 makes each repeatable by its seed.",
 )
