@@ -22,7 +22,7 @@ from corpus.adapter.speech_tokens import (
     checkpoint_digest,
 )
 from corpus.errors import InvalidInput, SympatheiaError
-from tests.support.line import sympatheia
+from tests.support.line import sympatheia, typed
 
 WHISPERVQ = Path(__file__).parent / "golden" / "whispervq"
 CHECKPOINT = WHISPERVQ / "tokenizer"
@@ -205,11 +205,11 @@ def test_tokenize_prints_the_tokens_of_each_file_as_json(tmp_path):
 def test_tokenize_refuses_in_a_sentence(tmp_path):
     page = tmp_path / "page.wav"
     page.write_text("<html>")
-    ran = sympatheia("tokenize", "--speech-tokenizer", CHECKPOINT, page)
+    ran = typed("tokenize", "--speech-tokenizer", CHECKPOINT, page)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert "page.wav is no sound file" in ran.stderr
     assert "Traceback" not in ran.stderr
-    missing = sympatheia("tokenize", "--speech-tokenizer", CHECKPOINT, tmp_path / "no.wav")
+    missing = typed("tokenize", "--speech-tokenizer", CHECKPOINT, tmp_path / "no.wav")
     assert missing.returncode == 2
     assert "no.wav" in missing.stderr
 

@@ -233,9 +233,10 @@ def test_samples_in_a_row_do_not_see_each_other(base, samples):
 # Training
 
 
-def run(order):
+def run(order, by=launch):
+    """What a training comes to, and its losses by step; `by=train` does it in this process."""
     told = []
-    trained = launch(order, told.append)
+    trained = by(order, told.append)
     return trained, {f["step"]: f["loss"] for f in told if "loss" in f}
 
 
@@ -317,7 +318,7 @@ def test_killed_it_goes_on_at_the_last_save_to_the_same_losses(trained, order, t
 
 def test_a_training_that_is_done_has_nothing_to_do(trained):
     order, done, _ = trained
-    again, losses = run(order)
+    again, losses = run(order, by=train)
     assert losses == {}
     assert again.losses["eval_loss"] == pytest.approx(done.losses["eval_loss"])
 
@@ -337,7 +338,7 @@ def test_two_processes_train_together(order):
     assert sorted(losses) == [1, 2, 3, 4]
     alone = settings.model_copy(update={"gradient_accumulation_steps": 4})
     place = order.output.with_name("alone")
-    done_alone, _ = run(order.model_copy(update={"settings": alone, "output": place}))
+    done_alone, _ = run(order.model_copy(update={"settings": alone, "output": place}), by=train)
     assert done.losses["eval_loss"] == pytest.approx(done_alone.losses["eval_loss"], abs=0.02)
 
 
@@ -351,7 +352,7 @@ def test_two_processes_train_together(order):
 def test_settings_that_do_not_fit_are_refused(order, change, sentence):
     wrong = order.model_copy(update={"settings": Adapter(**SETTINGS | change)})
     with pytest.raises(InvalidInput, match=sentence):
-        launch(wrong, lambda figures: None)
+        train(wrong)
     assert not (order.output / "adapter_model.safetensors").exists()
 
 
@@ -370,7 +371,7 @@ def test_a_training_that_dies_says_where_to_look(order):
 
 def test_gradient_checkpointing_and_no_packing_train_too(order):
     settings = SETTINGS | {"gradient_checkpointing": True, "packing": False, "max_steps": 4}
-    done, losses = run(order.model_copy(update={"settings": Adapter(**settings)}))
+    done, losses = run(order.model_copy(update={"settings": Adapter(**settings)}), by=train)
     assert done.data["rows"]["count"] == 40
     assert all(0 < loss < 8 for loss in losses.values())
 

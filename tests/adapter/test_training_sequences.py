@@ -27,7 +27,7 @@ from schemas.audio import SAMPLE_RATE
 from schemas.recipe import Recipe
 from schemas.slots import EMOTIONAL, SPLITS, SUBSETS
 from tests.support.dask_cluster import DaskCluster
-from tests.support.line import sympatheia
+from tests.support.line import sympatheia, typed
 
 CHECKPOINT = Path(__file__).parent / "golden" / "whispervq" / "tokenizer"
 CLIPS = 30 * 2 + 4 + 12
@@ -349,7 +349,7 @@ def test_encode_says_where_the_files_are_and_refuses_in_sentences(whole, encoded
     assert "on cpu, cpu" in ran.stderr
     assert f"speech tokens: {CLIPS} of {CLIPS}" in ran.stderr
     assert contents(tmp_path / "out") == contents(encoded)
-    bare = sympatheia("encode", whole / "corpus", "--speech-tokenizer", CHECKPOINT)
+    bare = typed("encode", whole / "corpus", "--speech-tokenizer", CHECKPOINT)
     assert (bare.returncode, bare.stdout) == (2, "")
     assert "--output" in bare.stderr
     assert "Traceback" not in bare.stderr

@@ -21,7 +21,7 @@ from corpus.errors import InvalidInput
 from corpus.sound.clip_audio import decode, encode_flac
 from schemas.audio import SAMPLE_RATE
 from schemas.tables import ROWS, TEXT_ROWS
-from tests.support.line import sympatheia
+from tests.support.line import typed
 
 
 @pytest.fixture
@@ -350,11 +350,11 @@ def test_a_folder_without_a_whole_manifest_is_refused(dataset, content, named):
 
 
 def test_the_command_prints_every_gate_and_fails_with_the_damaged_ones(whole, dataset):
-    done = sympatheia("check", whole)
+    done = typed("check", whole)
     assert done.returncode == 0, done.stderr
     assert "FAILED" not in done.stdout
     setting("emotional", row=2, valence=0.123)(dataset)
-    done = sympatheia("check", dataset, "--json")
+    done = typed("check", dataset, "--json")
     assert done.returncode == 1
     assert "2 of" in done.stderr and "checksum, coordinates" in done.stderr
     found = json.loads(done.stdout)

@@ -15,7 +15,7 @@ from corpus.errors import SympatheiaError
 from corpus.plan.blueprint import Blueprint
 from schemas.audio import SAMPLE_RATE
 from schemas.slots import SUBSETS
-from tests.support.line import sympatheia
+from tests.support.line import typed
 
 VOICES = ('speech.query_voice="wren"', 'speech.response_voice="heron"')
 BUILTIN = ('speech.backend="builtin"', "speech.endpoints=[]", 'speech.model=""', *VOICES)
@@ -271,16 +271,16 @@ def test_labels_of_other_datasets_are_taken_for_their_anchors(source, read_back)
 
 
 def test_both_refuse_a_folder_that_is_there_and_say_what_was_done(whole, source, tmp_path):
-    taken = sympatheia("export", whole, source)
+    taken = typed("export", whole, source)
     assert taken.returncode == 2
     assert "is there already" in taken.stderr
-    exported = sympatheia("export", whole, tmp_path / "out", "--format", "reference")
+    exported = typed("export", whole, tmp_path / "out", "--format", "reference")
     assert exported.returncode == 0, exported.stderr
     assert "42 pairs" in exported.stderr
     settings = [part for setting in BUILTIN for part in ("--set", setting)]
-    done = sympatheia("import", tmp_path / "out", tmp_path / "back", *settings)
+    done = typed("import", tmp_path / "out", tmp_path / "back", *settings)
     assert done.returncode == 0, done.stderr
     assert "42 pairs are in" in done.stderr
-    again = sympatheia("import", tmp_path / "out", tmp_path / "back", *settings)
+    again = typed("import", tmp_path / "out", tmp_path / "back", *settings)
     assert again.returncode == 2
     assert "is there already" in again.stderr

@@ -18,7 +18,7 @@ from tests.support.line import (
     files_of,
     speak_and_pack,
     start,
-    sympatheia,
+    typed,
     write_recipe,
     write_run,
 )
@@ -61,7 +61,9 @@ def stop(tmp_path, run, process, number, *others):
         assert [line["event"] for line in read_log(run.log)][-1] == "build stopped"
 
 
-def test_a_build_is_stopped_in_each_stage_and_continued_to_the_same_files(tmp_path):
+def test_a_build_is_stopped_in_each_stage_and_continued_to_the_same_files(
+    tmp_path, shared_prefect, prefect_url, monkeypatch
+):
     with FakeTextServer() as server:
         recipe = write_recipe(tmp_path / "small.toml", server.base_url, anchors=("sad",))
         whole = write_run(tmp_path / "whole", recipe, *SHAPE)
@@ -83,7 +85,10 @@ def test_a_build_is_stopped_in_each_stage_and_continued_to_the_same_files(tmp_pa
             (lambda: run.clips.exists(), signal.SIGTERM, ()),
         )
         for reached, number, everyone in moments:
+            if everyone:  # its own Prefect server among them
+                monkeypatch.delenv("PREFECT_API_URL")
             _, process = begin(tmp_path, server)
+            monkeypatch.setenv("PREFECT_API_URL", prefect_url)
             until(reached, process)
             stop(tmp_path, run, process, number, *everyone)
         run, process = begin(tmp_path, server)
@@ -126,7 +131,7 @@ def test_who_swallows_the_interrupt_is_stopped_all_the_same():
     assert "run the same command again" in said
 
 
-def test_a_build_under_nohup_outlives_its_terminal(tmp_path):
+def test_a_build_under_nohup_outlives_its_terminal(shared_prefect, tmp_path):
     with FakeTextServer(latency=0.2) as server:
         recipe = write_recipe(tmp_path / "small.toml", server.base_url, anchors=("sad",))
         run = RunFolder(tmp_path / "run")
@@ -157,13 +162,13 @@ def test_a_reader_that_goes_away_is_no_failure(whole, more):
     assert into_a_closed_pipe("status", whole, *more, stream="stdout") == 0
 
 
-def test_a_build_goes_on_when_nobody_reads_what_it_says(tmp_path):
+def test_a_build_goes_on_when_nobody_reads_what_it_says(shared_prefect, tmp_path):
     with FakeTextServer() as server:
         recipe = write_recipe(tmp_path / "small.toml", server.base_url, anchors=("sad",))
         run = tmp_path / "run"
         command = ("build", recipe, "--run-dir", run, "--until", "queries")
         assert into_a_closed_pipe(*command, stream="stderr") == 0
-    state = json.loads(sympatheia("status", run, "--json").stdout)
+    state = json.loads(typed("status", run, "--json").stdout)
     assert state["stages"]["queries"]["done"] == state["stages"]["queries"]["total"] > 0
 
 

@@ -25,6 +25,7 @@ from tests.support.line import (
     rows,
     speak_and_pack,
     sympatheia,
+    typed,
     write_recipe,
     write_run,
 )
@@ -36,7 +37,7 @@ BEGUN = RELEASES / "0.1.0"
 Of 0.2.0 there is a finished run without its tables and its dataset, and the digests of these."""
 
 
-def test_a_run_of_an_earlier_release_is_continued(tmp_path):
+def test_a_run_of_an_earlier_release_is_continued(shared_prefect, tmp_path):
     run = shutil.copytree(BEGUN, tmp_path / "run")
     decided = (run / "decisions.jsonl").read_bytes()
     with FakeTextServer() as server:
@@ -89,7 +90,7 @@ def test_a_run_of_a_release_with_another_format_is_refused(tmp_path):
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     recipe = write_recipe(tmp_path / "r.toml", "http://127.0.0.1:9/v1", anchors=("sad",))
     for command in (("build", recipe, "--run-dir", run), ("status", run)):
-        refused = sympatheia(*command)
+        refused = typed(*command)
         assert refused.returncode == 2
         assert "begun by sympatheia-corpus 9.0.0" in refused.stderr
         assert "Finish it with that version, or give another folder" in refused.stderr

@@ -6,8 +6,7 @@ import pytest
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.hub.hub_upload import Publication, find_dataset
 from corpus.run.run_folder import RunFolder
-from tests.support.hub_server import TOKEN
-from tests.support.line import sympatheia
+from tests.support.line import typed
 from tests.support.published import REPO, held, publish, refused, sent, write_shard
 
 # What is published
@@ -113,14 +112,14 @@ def test_a_malformed_repo_id_is_wrong_usage(folder, repo_id):
         Publication(folder, repo_id)
 
 
-def test_wrong_usage_has_its_own_exit_code(folder, tmp_path):
+def test_wrong_usage_has_its_own_exit_code(hub, folder, tmp_path):
     for arguments in (
         (folder, "--repo-id", "a/b/c", "--dry-run"),
         (tmp_path, "--repo-id", REPO),
         (tmp_path / "nowhere", "--repo-id", REPO),
         (folder,),
     ):
-        run = sympatheia("publish", *arguments, HF_TOKEN=TOKEN)
+        run = typed("publish", *arguments)
         assert run.returncode == 2, run.stderr
         assert "Traceback" not in run.stderr
 

@@ -12,7 +12,7 @@ from corpus.errors import SympatheiaError
 from corpus.hub import hub_upload
 from tests.support.hub_client import hub_environment
 from tests.support.hub_server import READER, TOKEN, Hub
-from tests.support.line import sympatheia
+from tests.support.line import sympatheia, typed
 from tests.support.published import REPO, held, publish, refused, sent
 
 # Tokens
@@ -110,7 +110,7 @@ def everything_in(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
-def test_publish_as_a_command(env, folder):
+def test_publish_as_a_command(shared_prefect, env, folder):
     server = env.pop("hub")
     before = everything_in(folder.parent)
     server.fail("put", 500, skip=1)  # passes by itself
@@ -139,7 +139,7 @@ def test_publish_as_a_command(env, folder):
 
 
 @pytest.mark.parametrize("echo", ["someone", TOKEN])
-def test_no_token_in_a_trace(env, folder, echo, tmp_path):
+def test_no_token_in_a_trace(shared_prefect, env, folder, echo, tmp_path):
     server = env.pop("hub")
     server.fail("commit", 403, body={"error": f"{echo} may not"}, headers={"X-Key": echo})
     run = sympatheia("--debug", "publish", folder, "--repo-id", REPO, HF_DEBUG="1", **env)
@@ -151,7 +151,7 @@ def test_no_token_in_a_trace(env, folder, echo, tmp_path):
     assert TOKEN.encode() not in everything_in(tmp_path)
 
 
-def test_the_real_gates_are_asked(env, folder):
+def test_the_real_gates_are_asked(shared_prefect, env, folder):
     server = env.pop("hub")
     run = sympatheia("publish", folder, "--repo-id", REPO, **env | {"PYTHONPATH": ""})
     assert run.returncode == 2, run.stderr
@@ -159,10 +159,10 @@ def test_the_real_gates_are_asked(env, folder):
     assert server.count("create") == 0
 
 
-def test_a_dry_run_needs_no_token_and_sends_nothing(env, folder):
-    server = env.pop("hub")
-    env["HF_TOKEN"] = ""
-    run = sympatheia("publish", folder.parent, "--repo-id", REPO, "--dry-run", **env)
+def test_a_dry_run_needs_no_token_and_sends_nothing(hub, folder, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder.parent / "no token"))
+    run = typed("publish", folder.parent, "--repo-id", REPO, "--dry-run")
     assert run.returncode == 0, run.stderr
     for name, content in sent(folder).items():
         assert f"{len(content):>15,}  {name}\n" in run.stdout
@@ -171,7 +171,7 @@ def test_a_dry_run_needs_no_token_and_sends_nothing(env, folder):
     assert ".DS_Store" not in run.stdout
     assert "Nothing was sent" in run.stderr
 
-    run = sympatheia("publish", folder.parent, "--repo-id", REPO, **env)
+    run = typed("publish", folder.parent, "--repo-id", REPO)
     assert run.returncode == 1
     assert run.stderr.startswith("Error: There is no token for the Hub. Set HF_TOKEN")
-    assert server.requests == []
+    assert hub.requests == []

@@ -16,7 +16,7 @@ from corpus.report.report_data import histogram
 from corpus.run.run_folder import RunFolder
 from schemas.slots import SUBSETS
 from tests.support.browser import CHROMIUM, PHONE, browser_at
-from tests.support.line import sympatheia
+from tests.support.line import typed
 
 
 def report(folder, output=None):
@@ -121,11 +121,11 @@ def test_a_bare_dataset_has_a_report_of_what_it_knows(whole, tmp_path):
 
 def test_the_command_writes_into_the_run_and_says_where(whole, tmp_path):
     run = shutil.copytree(whole, tmp_path / "run")
-    done = sympatheia("report", run)
+    done = typed("report", run)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(run / "report.html")
     assert (run / "report.json").is_file()
-    nothing = sympatheia("report", tmp_path)
+    nothing = typed("report", tmp_path)
     assert nothing.returncode == 2
     assert "is not a dataset folder" in nothing.stderr
 

@@ -82,7 +82,7 @@ def test_a_speech_server_that_dies_in_mid_run_and_returns_costs_nothing(tmp_path
 
 
 def test_a_key_for_the_speech_server_is_sent_and_kept_nowhere(
-    tmp_path, written, speech, monkeypatch
+    shared_prefect, tmp_path, written, speech, monkeypatch
 ):
     monkeypatch.setenv("SPEECH_KEY", "sk-not-to-be-seen")
     with SpeechServer(speech) as server:

@@ -5,7 +5,7 @@ import shutil
 
 from corpus.checks.run_store import check_store
 from flows.work import at_work
-from tests.support.line import files_of, rows, sympatheia
+from tests.support.line import files_of, rows, typed
 
 
 def clips(run):
@@ -67,12 +67,12 @@ def test_clips_of_earlier_releases_are_decoded(run):
 
 def test_the_command_names_what_is_damaged_and_says_how_it_went(run):
     broken = damage(run)
-    found = sympatheia("check", run.root, "--store")
+    found = typed("check", run.root, "--store")
     assert found.returncode == 1
     assert all(str(path) in found.stdout for path in broken)
     assert "is damaged in 6 places" in found.stderr
     assert f"check {run.root} --store --forget" in found.stderr
-    let_go = sympatheia("check", run.root, "--store", "--forget", "--json")
+    let_go = typed("check", run.root, "--store", "--forget", "--json")
     assert let_go.returncode == 0
     said = json.loads(let_go.stdout)
     assert said["passed"] is False
@@ -80,7 +80,7 @@ def test_the_command_names_what_is_damaged_and_says_how_it_went(run):
     assert kinds == ["clip_measures", "clips", "clips", "clips", "completions", "completions"]
     digests = {damage["digest"] for damage in said["damaged"] if damage["kind"] == "clips"}
     assert digests <= {row["digest"] for row in rows(run.clips)}
-    assert sympatheia("check", run.root, "--store").returncode == 0
+    assert typed("check", run.root, "--store").returncode == 0
 
 
 def test_what_is_being_written_is_no_damage_and_is_not_let_go_of(run):
@@ -88,14 +88,14 @@ def test_what_is_being_written_is_no_damage_and_is_not_let_go_of(run):
     path.write_bytes(path.read_bytes()[:-20])
     with run.locked():
         assert check_store(run, forget=False).damaged == []
-        refused = sympatheia("check", run.root, "--store", "--forget")
+        refused = typed("check", run.root, "--store", "--forget")
     assert refused.returncode == 1
     assert "Another build is at work" in refused.stderr
     assert len(check_store(run, forget=False).damaged) == 1
 
 
 def test_wrong_usage_is_said_so(tmp_path):
-    forget = sympatheia("check", tmp_path, "--forget")
+    forget = typed("check", tmp_path, "--forget")
     assert forget.returncode == 2
     assert "--forget goes with --store" in forget.stderr
-    assert sympatheia("check", tmp_path, "--store").returncode == 2
+    assert typed("check", tmp_path, "--store").returncode == 2

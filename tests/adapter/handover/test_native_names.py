@@ -14,7 +14,7 @@ from corpus.adapter.handover.native_names import read_base_config, to_native
 from corpus.adapter.model import load_base
 from corpus.errors import InvalidInput
 from tests.adapter.test_model import ADAPTER, BASE, expected, ids, largest_difference
-from tests.support.line import sympatheia
+from tests.support.line import sympatheia, typed
 
 __all__ = ["expected", "ids"]  # fixtures
 
@@ -187,11 +187,12 @@ def test_another_base_is_refused(tmp_path):
 
 def test_convert_as_a_command(adapter, tmp_path):
     native = tmp_path / "native"
-    for folder in (adapter, adapter.parent):  # an adapter, and a run that has one
-        run = sympatheia("convert-adapter", folder, native, "--base", BASE)
+    # An adapter, and a run that has one.
+    for command, folder in ((sympatheia, adapter), (typed, adapter.parent)):
+        run = command("convert-adapter", folder, native, "--base", BASE)
         assert (run.returncode, run.stdout) == (0, f"{native}\n"), run.stderr
         assert (native / "adapter_model.safetensors").is_file()
-    run = sympatheia("convert-adapter", adapter, native, "--base", tmp_path)
+    run = typed("convert-adapter", adapter, native, "--base", tmp_path)
     assert run.returncode == 2
     assert run.stderr == (
         f"Error: {tmp_path} is not a GLM-4-Voice model: its configuration names no model.\n"

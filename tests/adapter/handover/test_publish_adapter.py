@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from corpus.adapter.handover.adapter_card import AdapterFacts, write_adapter_card
@@ -15,7 +16,7 @@ from corpus.errors import InvalidInput, SympatheiaError
 from tests.adapter.test_model import ADAPTER
 from tests.support.hub_client import hub_environment, hub_of_this_process
 from tests.support.hub_server import TOKEN, Hub
-from tests.support.line import sympatheia
+from tests.support.line import sympatheia, typed
 
 REPO = "someone/adapter"
 LAYER = "base_model.model.transformer.encoder.layers.1"
@@ -244,7 +245,7 @@ def env(tmp_path):
         yield hub_environment(hub, tmp_path / "home") | {"hub": hub}
 
 
-def test_publish_adapter_as_a_command(env, adapter):
+def test_publish_adapter_as_a_command(shared_prefect, env, adapter):
     server = env.pop("hub")
     order = ("publish-adapter", adapter.parent, "--repo-id", REPO)
     server.fail("commit", 500)
@@ -269,35 +270,35 @@ def test_publish_adapter_as_a_command(env, adapter):
         assert "Traceback" not in run.stderr
 
 
-def test_a_dry_run_needs_no_token_and_sends_nothing(env, adapter):
-    server = env.pop("hub")
-    env["HF_TOKEN"] = ""
+def test_a_dry_run_needs_no_token_and_sends_nothing(hub, adapter, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(adapter.parent / "no token"))
     order = ("publish-adapter", adapter.parent, "--repo-id", REPO)
-    run = sympatheia(*order, "--dry-run", **env)
+    run = typed(*order, "--dry-run")
     assert run.returncode == 0, run.stderr
     for name, content in sent(adapter).items():
         assert f"{len(content):>15,}  {name}\n" in run.stdout
     assert "4 files" in run.stdout
     assert (adapter / "README.md").read_text() in run.stdout
-    assert run.stderr == f"Nothing was sent to {server.url}/{REPO}.\n"
+    assert run.stderr == f"Nothing was sent to {hub.url}/{REPO}.\n"
 
-    run = sympatheia(*order, **env)
+    run = typed(*order)
     assert run.returncode == 1
     assert run.stderr.startswith("Error: There is no token for the Hub.")
 
     change_weights(adapter, zero)
-    run = sympatheia(*order, "--dry-run", **env)
+    run = typed(*order, "--dry-run")
     assert (run.returncode, run.stdout) == (1, "")
     assert "every lora_B is zero" in run.stderr
-    assert server.requests == []
+    assert hub.requests == []
 
 
-def test_wrong_usage_has_its_own_exit_code(adapter, tmp_path):
+def test_wrong_usage_has_its_own_exit_code(hub, adapter):
     for arguments in (
         (adapter, "--repo-id", "a/b/c", "--dry-run"),
         (adapter / "checkpoints", "--repo-id", REPO),
         (adapter,),
     ):
-        run = sympatheia("publish-adapter", *arguments, HF_TOKEN=TOKEN)
+        run = typed("publish-adapter", *arguments)
         assert run.returncode == 2, run.stderr
         assert "Traceback" not in run.stderr
