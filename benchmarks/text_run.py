@@ -37,7 +37,7 @@ from corpus.store.line_log import read_log
 from corpus.store.opening import open_store
 from corpus.text.cleaning import clean
 from corpus.text.near_duplicate_queries import Accepted
-from corpus.text.query_judging import JUDGE_AT_ONCE
+from corpus.text.query_decision_order import JUDGE_AT_ONCE
 from tests.support.fake_servers import TextServerProcess
 from tests.support.line import SYMPATHEIA
 

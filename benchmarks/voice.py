@@ -26,7 +26,7 @@ import pyworld
 import yaml
 
 from corpus.plan.prompt_files import BUNDLED
-from corpus.sound import speech_recognition
+from corpus.sound import dnsmos, speech_recognition
 from corpus.sound.clip_audio import decode, encode_wav, finish
 from corpus.sound.prosody import F0_CEILING, F0_FLOOR, prosody
 from corpus.voices.builtin_synthesis import SPEAKERS, Voice
@@ -92,7 +92,7 @@ def listened_to(clips: list[bytes]) -> dict[str, float]:
             speech_recognition.transcribe, paths, seconds_of_some
         )
         if find_spec("speechmos"):
-            costs["dnsmos"] = cpu_ms_per_second(speech_recognition.dnsmos, paths, seconds_of_some)
+            costs["dnsmos"] = cpu_ms_per_second(dnsmos.dnsmos, paths, seconds_of_some)
     return costs
 
 

@@ -36,7 +36,7 @@ from corpus.plan.rules import Rule
 from corpus.preflight.disk import DISK
 from corpus.preflight.environment import ENVIRONMENT
 from corpus.preflight.findings import Check
-from corpus.preflight.places import PLACES
+from corpus.preflight.remote_services import PLACES
 from corpus.preflight.text_servers import ANSWERED, LISTED
 from corpus.preflight.voices import VOICES
 from corpus.sound.clip_rejection_rules import CLIP_RULES

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from corpus.errors import InvalidInput
 from corpus.plan.blueprint import Blueprint
-from corpus.plan.hand_written import at_home
+from corpus.plan.user_input import at_home
 from corpus.run.run_folder import RunFolder
 from corpus.sound.clip_rejection_rules import clip_rules
 from corpus.speech.builtin_voice import require_speakers

@@ -175,7 +175,7 @@ class Work:
         Raises:
             SympatheiaError: something would stop it.
         """
-        from corpus.preflight.cheap_half import require_ready
+        from corpus.preflight.before_first_request import require_ready
         from corpus.preflight.findings import RunAhead
 
         ahead = RunAhead(self.run.blueprint, self.run.folder.root, self.until)

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from corpus.errors import InvalidInput
 from corpus.plan.blueprint import Blueprint
-from corpus.plan.hand_written import explain
 from corpus.plan.prompt_files import Prompts
+from corpus.plan.user_input import explain
 from schemas.prompts import AnchorFile, RuleFile, TopicFile
 from schemas.recipe import (
     Dedup,

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from corpus.estimate import rules_of_thumb as thumb
-from corpus.estimate.on_file import CLIPS, TEXTS, Part, Tried, look
 from corpus.estimate.ranges import NOTHING, Range
+from corpus.estimate.remaining_work import CLIPS, TEXTS, Part, Tried, look
 from corpus.estimate.resources import Resources, Sums
 from corpus.plan.blueprint import Blueprint
 from corpus.run.run_folder import RunFolder

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from corpus.estimate import rules_of_thumb as thumb
-from corpus.estimate.on_file import CLIPS, TEXTS, Part
 from corpus.estimate.ranges import NOTHING, Range, total
+from corpus.estimate.remaining_work import CLIPS, TEXTS, Part
 from corpus.plan.blueprint import Blueprint
 from corpus.run.budget import answered
 from corpus.run.progress import read_progress

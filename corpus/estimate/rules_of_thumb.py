@@ -2,8 +2,8 @@
 
 from itertools import islice
 
-from corpus.estimate.on_file import QUERY_CLIPS, TEXTS, Part
 from corpus.estimate.ranges import Range
+from corpus.estimate.remaining_work import QUERY_CLIPS, TEXTS, Part
 from corpus.plan.blueprint import Blueprint
 from corpus.servers.chat_requests import ChatRequest
 from corpus.text.llm_judge import judge_request

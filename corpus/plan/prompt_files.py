@@ -18,7 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ValidationError
 
 from corpus.errors import InvalidInput
-from corpus.plan.hand_written import LONGEST_SAID, Loc, decoded, explain, one_line
+from corpus.plan.user_input import LONGEST_SAID, Loc, decoded, explain, one_line
 from corpus.plan.yaml_files import read_yaml
 from schemas.plain import bad_character
 from schemas.prompts import ROLE_LINE, Anchor, AnchorFile, RuleFile, TopicFile

@@ -12,7 +12,8 @@ import tomli_w
 from pydantic import ValidationError
 
 from corpus.errors import InvalidInput
-from corpus.plan.hand_written import (
+from corpus.plan.prompt_files import BUNDLED, Prompts, load_prompts
+from corpus.plan.user_input import (
     LONGEST_SAID,
     at_home,
     decoded,
@@ -22,7 +23,6 @@ from corpus.plan.hand_written import (
     shown,
     without_password,
 )
-from corpus.plan.prompt_files import BUNDLED, Prompts, load_prompts
 from schemas.plain import bad_character
 from schemas.recipe import Recipe
 

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from corpus.errors import InvalidInput
-from corpus.plan.hand_written import LONGEST_SAID, Loc, decoded, one_line, shown
+from corpus.plan.user_input import LONGEST_SAID, Loc, decoded, one_line, shown
 
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = {_TAG + kind for kind in ("null", "bool", "int", "float", "str", "seq", "map")}

@@ -7,7 +7,7 @@ from corpus.plan.blueprint import Blueprint
 from corpus.preflight.disk import DISK
 from corpus.preflight.environment import ENVIRONMENT
 from corpus.preflight.findings import Finding, RunAhead, look
-from corpus.preflight.places import PLACES
+from corpus.preflight.remote_services import PLACES
 from corpus.preflight.text_servers import ANSWERED, LISTED, probed
 from corpus.preflight.voices import VOICES, builtin, heard
 

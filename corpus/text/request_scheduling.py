@@ -32,7 +32,7 @@ from corpus.text.queries import (
     query_request,
     text_digest,
 )
-from corpus.text.query_judging import Candidate, QueryJudging
+from corpus.text.query_decision_order import Candidate, QueryJudging
 from corpus.text.responses import Kept, Standing, response_request
 from corpus.text.text_rejection_rules import TextRules
 from schemas.slots import PairSlot, QuerySlot

@@ -17,7 +17,7 @@ class WrittenPath(click.Path):
     ) -> str | bytes | os.PathLike[str]:
         """The path that is meant."""
         from corpus.errors import InvalidInput
-        from corpus.plan.hand_written import at_home
+        from corpus.plan.user_input import at_home
 
         written = os.fspath(value)
         if not written.strip():

@@ -7,8 +7,8 @@ import pytest
 
 from corpus.errors import SympatheiaError
 from corpus.estimate.forecast import Estimate, estimate
-from corpus.estimate.on_file import look
 from corpus.estimate.probe import outgrown, probe_of
+from corpus.estimate.remaining_work import look
 from corpus.plan.blueprint import Blueprint
 from corpus.run.run_folder import RunFolder
 from corpus.store.opening import open_store

@@ -10,7 +10,7 @@ from corpus.preflight import environment
 from corpus.preflight.disk import DISK
 from corpus.preflight.environment import ENVIRONMENT
 from corpus.preflight.findings import Finding, RunAhead, look
-from corpus.preflight.places import PLACES
+from corpus.preflight.remote_services import PLACES
 from tests.support.findings import blueprint
 from tests.support.hub_client import hub_of_this_process
 from tests.support.hub_server import READER

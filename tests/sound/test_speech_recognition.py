@@ -10,8 +10,9 @@ from corpus.errors import InvalidInput
 from corpus.plan.blueprint import Blueprint
 from corpus.sound.clip_audio import decode, encode_flac, finish_samples
 from corpus.sound.clip_rejection_rules import CLIP_RULES
+from corpus.sound.dnsmos import require_dnsmos
 from corpus.sound.prosody import FEATURES, correlations, prosody
-from corpus.sound.speech_recognition import Listener, require_dnsmos
+from corpus.sound.speech_recognition import Listener
 from corpus.speech.builtin_voice import BuiltinVoice
 from corpus.speech.speech_stage import speak_all
 from corpus.store.digest_store import Store
@@ -230,6 +231,6 @@ def test_dnsmos_of_a_sample_of_each_cell(tmp_path, written):
 
 
 def test_dnsmos_that_is_not_installed_is_a_sentence(monkeypatch):
-    monkeypatch.setattr("corpus.sound.speech_recognition.find_spec", lambda name: None)
+    monkeypatch.setattr("corpus.sound.dnsmos.find_spec", lambda name: None)
     with pytest.raises(InvalidInput, match=r"dnsmos_per_cell: .* not installed\. Run `pip install"):
         require_dnsmos()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from corpus.errors import SympatheiaError
-from corpus.run.first_verdicts import MOST
+from corpus.run.stop_when_most_refused import MOST
 from tests.support.speech_server import SpeechServer, speak
 
 CLIPS = 6

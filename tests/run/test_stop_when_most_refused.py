@@ -1,7 +1,7 @@
 """When a build is stopped for what one rule refuses, and what it then says."""
 
 from corpus.plan.rules import Rule, Rules
-from corpus.run.first_verdicts import FIRST, MOST, FirstVerdicts
+from corpus.run.stop_when_most_refused import FIRST, MOST, FirstVerdicts
 
 SHORT = Rule("short", len, "Too short.", 5, least=True, unit="letters")
 ODD = Rule("odd", lambda text: "odd" in text, "Odd.")
