@@ -24,13 +24,13 @@ class _Workers(ProcessPoolExecutor):
     def submit(self, *call: Any, **named: Any) -> "Future[Any]":  # noqa: ANN401
         # It may start a process, which reads from a pipe what it is to be: stopped between the two,
         # it would find an end there, and print a trace.
-        with _stopped_later():
+        with stopped_later():
             return super().submit(*call, **named)
 
 
 @contextmanager
-def _stopped_later() -> Iterator[None]:
-    """Keeps signals that stop this process until the block has ended."""
+def stopped_later() -> Iterator[None]:
+    """Keeps signals that stop this process until the block, done whole, has ended."""
     if threading.current_thread() is not threading.main_thread():  # where none arrives
         yield
         return

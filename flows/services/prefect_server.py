@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from importlib import metadata
 from pathlib import Path
 
+from corpus.compute.worker_processes import stopped_later
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.run.cache_folder import cache_folder
 from corpus.store.files import write_whole
@@ -83,9 +84,17 @@ def _may_have_one() -> bool:
     )
 
 
+def _import_prefect() -> None:
+    """Imports what takes the time: stopped halfway, Prefect prints a trace and goes on."""
+    with stopped_later():
+        import prefect.client.orchestration
+        import prefect.flows  # noqa: F401
+
+
 def _theirs() -> str | None:
     """The address that the user has set for Prefect, if they have."""
     try:
+        _import_prefect()
         from prefect.settings import get_current_settings
 
         return get_current_settings().api.url
@@ -106,6 +115,7 @@ def _this_process(home: str, api: str) -> Iterator[None]:
     os.environ |= {"PREFECT_HOME": home, "PREFECT_API_URL": api}
     os.environ["PREFECT_PROFILES_PATH"] = str(Path(home, "profiles.toml"))
     try:
+        _import_prefect()
         from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
         settings = temporary_settings({PREFECT_API_URL: api, PREFECT_HOME: home})

@@ -32,6 +32,8 @@ from corpus.errors import InvalidInput, SympatheiaError
 from corpus.run.run_folder import RunFolder
 from schemas.recipe import Adapter
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SETTINGS = {
     "max_steps": 8,
     "save_steps": 4,

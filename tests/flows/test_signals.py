@@ -105,6 +105,28 @@ def test_a_build_that_waits_for_answers_lets_go_of_them(tmp_path, number):
         stop(tmp_path, run, process, number)
 
 
+IN_MID_IMPORT = """
+import os, signal, sys
+class Stops:
+    def find_spec(self, name, *_):
+        if name == "prefect.context":
+            os.kill(os.getpid(), signal.SIGTERM)
+sys.meta_path.insert(0, Stops())
+from flows.cli.main import main
+main()
+"""
+
+
+def test_a_stop_while_prefect_is_imported_leaves_no_trace(shared_prefect, tmp_path):
+    recipe = write_recipe(tmp_path / "small.toml", "http://127.0.0.1:9/v1")
+    build = ["build", recipe, "--run-dir", tmp_path / "run", "--until", "plan"]
+    command = [sys.executable, "-c", IN_MID_IMPORT, *build]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 143, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("run the same command again to continue") == 1
+
+
 SWALLOWS = """
 import sys, time
 from flows import surroundings
