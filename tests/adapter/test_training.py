@@ -122,19 +122,15 @@ def test_sequences_too_long_are_left_out_whole_and_named(encoded, tokenizer):
     assert len(found.kept) == 40 - len(longer)
 
 
-def spoil(line, old, new):
-    return line.replace(old, new)
-
-
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         (lambda line: "{", "line 2 is not an encoded sequence"),
         (lambda line: '{"id": "x"}', "line 2 is not an encoded sequence"),
-        (lambda line: spoil(line, "<|assistant|>", "<|user|>"), "no response between"),
-        (lambda line: spoil(line, '<|user|>"', '"'), "no response between"),
+        (lambda line: line.replace("<|assistant|>", "<|user|>"), "no response between"),
+        (lambda line: line.replace('<|user|>"', '"'), "no response between"),
         (
-            lambda line: spoil(line, "<|user|>\\n", f"<|user|>\\n<|audio_{CODES}|>"),
+            lambda line: line.replace("<|user|>\\n", f"<|user|>\\n<|audio_{CODES}|>"),
             rf"needs <\|audio_{CODES}\|>, which the base model's tokenizer does not know",
         ),
     ],
