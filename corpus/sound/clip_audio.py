@@ -149,6 +149,12 @@ def encode_wav(samples: Samples, rate: int = SAMPLE_RATE) -> bytes:
     return _encoded(samples, "WAV", rate)
 
 
+def seconds_of(data: bytes) -> float:
+    """How long a sound file lasts, by its header."""
+    info = soundfile.info(io.BytesIO(data))
+    return float(info.frames / info.samplerate)
+
+
 def recode(data: bytes, container: str) -> tuple[bytes, int, int, int]:
     """A 16-bit clip in another container ("FLAC", "WAV"), sample for sample the same.
 

@@ -236,3 +236,84 @@ def say(
         tell(f"{reply.status}: {MEANINGS[reply.status]}.")
     told = "not told" if point is None else f"valence {point[0]:+.2f}, arousal {point[1]:+.2f}"
     tell(f"{output}: {len(answer.wave) / answer.sampling_rate:.1f} s, affect {told}")
+
+
+@click.command()
+@FOLDER
+@system_options
+@click.option(
+    "--output",
+    required=True,
+    type=WrittenPath(path_type=Path, file_okay=False),
+    help="The responses folder; continued if it is there.",
+)
+@click.option(
+    "--condition",
+    "conditions",
+    multiple=True,
+    type=click.Choice(["affect", "none", "bare"]),
+    help="What the model is told of feelings: the target's point; that it is not told, as trained; "
+    "nothing at all. Several may be given; affect if none is.",
+)
+@click.option(
+    "--noise",
+    multiple=True,
+    type=float,
+    metavar="SIGMA",
+    help="The point with noise of this standard deviation on both axes, a condition of its own.",
+)
+@click.option(
+    "--split",
+    type=click.Choice(["train", "eval"]),
+    default="eval",
+    show_default=True,
+    help="Whose queries are answered.",
+)
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", help="At most N pairs, evenly spread."
+)
+@click.option(
+    "--endpoint",
+    "endpoints",
+    multiple=True,
+    metavar="URL",
+    help="A vLLM server that writes, as http://host:8000/v1; several share the work.",
+)
+@click.option(
+    "--served-model", metavar="NAME", help="What the servers call the model, if they have several."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the draws.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0, 2),
+    default=0.2,
+    show_default=True,
+    help="0 takes the likeliest token each time.",
+)
+@click.option(
+    "--max-new-tokens",
+    type=click.IntRange(1, 8192),
+    default=2000,
+    show_default=True,
+    help="Where a response is cut off.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(1),
+    help="Responses written together; 32 on a GPU and 1 on a CPU if not given.",
+)
+def respond(folder: Path, **asked: Any) -> None:  # noqa: ANN401  (the order sees to them)
+    """Have a system answer the queries of a run or dataset FOLDER.
+
+    What is made is kept: after a kill the same command goes on where it was.
+    """
+    from flows.services.prefect_server import prefect_api
+    from schemas.orders import ResponsesOrder
+
+    order = ResponsesOrder(corpus=folder, **asked)
+    with prefect_api():
+        from flows.responses import answer_queries
+
+        counts = answer_queries(order)
+    tell(f"Done: {sum(counts.values()):,} responses, {counts.get('ok', 0):,} of them ok.")
+    click.echo(order.output)
