@@ -23,6 +23,7 @@ from corpus.run.run_folder import RunFolder
 from flows.artifacts import leave_link
 from flows.display import duration, shown
 from flows.sentences import fails_in_words
+from flows.training import require_deployment, start_responses
 from schemas.orders import AdapterOrder
 from schemas.recipe import Recipe
 from schemas.slots import SPLITS
@@ -43,11 +44,15 @@ def train_adapter(order: AdapterOrder) -> Trained:
         SympatheiaError: the training died; the same call continues at the last save.
     """
     training, recipe = training_of(order)
+    if order.then_respond:
+        require_deployment(order.then_respond.deployment)
     if order.speech_tokenizer:
         encode(order.run_dir, order.speech_tokenizer)
     require_fresh(RunFolder(order.run_dir))
     trained = fit(training)
     describe(training, recipe, trained)
+    if order.then_respond:
+        start_responses(order.then_respond, order.run_dir, training.output)
     return trained
 
 

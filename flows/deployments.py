@@ -28,7 +28,7 @@ def register(pool: str, gpu_pool: str) -> None:
 
     Args:
         pool: the work pool that runs them.
-        gpu_pool: the one that runs the adapter's training.
+        gpu_pool: the one that runs the adapter: its training and its responses.
 
     Raises:
         InvalidInput: no server is named.
@@ -46,11 +46,13 @@ def register(pool: str, gpu_pool: str) -> None:
     from flows.corpus import build_corpus
     from flows.publish import publish_dataset
     from flows.publish_adapter import publish_adapter
+    from flows.responses import answer_queries
 
     pools: dict[Flow[..., Any], str] = {
         build_corpus: pool,
         publish_dataset: pool,
         train_adapter: gpu_pool,
+        answer_queries: gpu_pool,
         publish_adapter: pool,
     }
     with get_client(sync_client=True) as client:

@@ -4,13 +4,15 @@ Prefect shows the descriptions and defaults, and refuses what does not fit befor
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from schemas.names import DEPLOYMENT, STAGES, Stage
+from schemas.slots import Split
 
 ADAPTER_DEPLOYMENT = f"adapter/{DEPLOYMENT}"
+RESPONSES_DEPLOYMENT = f"responses/{DEPLOYMENT}"
 
 
 def _some_path(value: object) -> object:
@@ -47,12 +49,91 @@ class Training(_Order):
     deepspeed: Annotated[SomePath | None, Field(description="A DeepSpeed configuration.")] = None
 
 
+class Answering(_Order):
+    """How a system answers the queries of a corpus, whatever the adapter."""
+
+    base: Annotated[str, Field(description="The base model: a folder, or THUDM/glm-4-voice-9b.")]
+    speech_tokenizer: Annotated[
+        str, Field(description="What hears: a folder, or THUDM/glm-4-voice-tokenizer.")
+    ]
+    decoder: Annotated[
+        str, Field(description="What speaks: a folder, or THUDM/glm-4-voice-decoder.")
+    ]
+    conditions: Annotated[
+        tuple[Literal["affect", "none", "bare"], ...],
+        Field(description="What the model is told of feelings; affect alone if not given."),
+    ] = ()
+    noise: Annotated[
+        tuple[float, ...],
+        Field(description="Standard deviations of noise on the point, a condition each."),
+    ] = ()
+    split: Annotated[Split, Field(description="Whose queries are answered.")] = "eval"
+    limit: Annotated[
+        int | None, Field(ge=1, description="Most pairs of the corpus, evenly spread; all if none.")
+    ] = None
+    seed: Annotated[int, Field(ge=0, description="Of what is drawn and of the noise.")] = 0
+    temperature: Annotated[
+        float, Field(ge=0.0, le=2.0, description="0 takes the likeliest token each time.")
+    ] = 0.2
+    top_p: Annotated[
+        float, Field(gt=0.0, le=1.0, description="Share of the probability that is drawn from.")
+    ] = 0.8
+    max_new_tokens: Annotated[
+        int, Field(ge=1, le=8192, description="Where a response is cut off.")
+    ] = 2000
+    endpoints: Annotated[
+        tuple[str, ...],
+        Field(description="vLLM servers that write, as http://host:8000/v1; else this machine."),
+    ] = ()
+    served_model: Annotated[
+        str | None, Field(description="What they call the model, if they have several.")
+    ] = None
+    batch: Annotated[
+        int | None,
+        Field(ge=1, description="Responses written together: 32 on a GPU, 1 on a CPU by default."),
+    ] = None
+    device: Annotated[
+        str | None, Field(description="cpu, or cuda:0; the first GPU, or the CPU, if not given.")
+    ] = None
+
+
+class ResponsesOrder(Answering):
+    """The queries of a corpus, to be answered by a base model with an adapter or without."""
+
+    corpus: Annotated[SomePath, Field(description="A run folder, or a dataset folder.")]
+    output: Annotated[
+        SomePath, Field(description="The responses folder; continued if it is there.")
+    ]
+    adapter: Annotated[
+        str | None, Field(description="What was trained: a folder, or a name on the Hub.")
+    ] = None
+
+
+class ResponsesAfter(Answering):
+    """Responses of an adapter that has been trained, to the queries of its corpus."""
+
+    output: Annotated[
+        SomePath | None, Field(description="The responses folder; RUN_DIR/responses if not given.")
+    ] = None
+    deployment: Annotated[
+        str,
+        Field(
+            pattern=r"^[^/]+/[^/]+$",
+            description="The deployment to run. Its work pool says on which machines.",
+        ),
+    ] = RESPONSES_DEPLOYMENT
+
+
 class AdapterOrder(Training):
     """An adapter, to be trained on the corpus of a run."""
 
     run_dir: Annotated[SomePath, Field(description="The run folder, on the machine of the worker.")]
     output: Annotated[
         SomePath | None, Field(description="Where the adapter goes; RUN_DIR/adapter if not given.")
+    ] = None
+    then_respond: Annotated[
+        ResponsesAfter | None,
+        Field(description="Have it answer the corpus's queries once it is trained."),
     ] = None
 
 

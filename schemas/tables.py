@@ -137,3 +137,28 @@ SOUND = pa.schema(
 )
 """How each clip sounds, beside the point at which it was to be delivered; null where the recipe did
 not ask. Loudness in LUFS, F0 and centroid in Hz, energy as linear RMS, rate in words per second."""
+
+ANSWERS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("query_id", pa.string()),
+        ("subset", pa.string()),
+        ("emotion", pa.string()),
+        ("valence", pa.float64()),
+        ("arousal", pa.float64()),
+        ("target_valence", pa.float64()),
+        ("target_arousal", pa.float64()),
+        ("condition", pa.string()),
+        ("prompt", pa.string()),
+        ("seed", pa.int64()),
+        ("status", pa.string()),
+        ("text", pa.string()),
+        ("tokens", pa.list_(pa.int32())),
+        ("audio", AUDIO),
+        ("seconds", pa.float64()),
+        ("model", pa.string()),
+    ]
+)
+"""`responses.parquet` of a responses folder: a response of a system to a query of a corpus.
+`valence` and `arousal` are what the model was told, null where it was not; `tokens` are indices of
+the decoder's codes; `audio` is null where there is none."""

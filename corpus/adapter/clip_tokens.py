@@ -30,7 +30,6 @@ STAGE = "speech tokens"
 REMEDY = "build the corpus again from its run folder, or fetch the dataset anew with its audio"
 
 _ROLES = (QUERY, RESPONSE)
-_SOUND = tuple(f"{role}_{what}" for role in _ROLES for what in ("audio", "seconds"))
 
 
 def token_key(checkpoint: str, clip: bytes) -> str:
@@ -83,19 +82,36 @@ class _Clip:
 
 
 class TokenisedClips:
-    """The clips of a corpus and their tokens; a clip that several rows share is one clip."""
+    """The clips of a corpus and their tokens; a clip that several rows share is one clip.
+
+    Args:
+        dataset: the corpus.
+        checkpoint: the digest of the speech tokenizer.
+        records: where the tokens are kept.
+        progress: is told of every clip.
+        roles: whose clips are meant.
+        splits: the rows of which splits.
+    """
 
     def __init__(
-        self, dataset: DatasetFolder, checkpoint: str, records: Records, progress: Progress
+        self,
+        dataset: DatasetFolder,
+        checkpoint: str,
+        records: Records,
+        progress: Progress,
+        roles: Sequence[str] = _ROLES,
+        splits: Sequence[Split] = SPLITS,
     ) -> None:
         self._dataset = dataset
+        self._roles, self._splits = roles, splits
         self._checkpoint = checkpoint
         self._records = records
         self._progress = progress
         self._keys: dict[tuple[str, str], str] = {}
-        pairs = dataset.slots.values()
+        pairs = [pair for pair in dataset.slots.values() if pair.query.split in splits]
         totals = {
-            subset: sum(pair.query.subset == subset for pair in pairs)
+            subset: len([pair for pair in pairs if pair.query.subset == subset])
+            * (RESPONSE in roles)
             + len({pair.query.id for pair in pairs if pair.query.subset == subset})
             for subset in SUBSETS
         }
@@ -104,10 +120,11 @@ class TokenisedClips:
     def missing(self) -> Iterator[list[_Clip]]:
         """Those without tokens, in batches of about `BATCH` segments; no clip comes twice."""
         known: set[str] = set()
-        for split in SPLITS:
+        sound = [f"{role}_{what}" for role in self._roles for what in ("audio", "seconds")]
+        for split in self._splits:
             for subset in SUBSETS:
-                for rows in rows_of(self._dataset, subset, split, *_SOUND):
-                    clips = [self._clip(row, subset, role) for row in rows for role in _ROLES]
+                for rows in rows_of(self._dataset, subset, split, *sound):
+                    clips = [self._clip(row, subset, role) for row in rows for role in self._roles]
                     fresh = {clip.key: clip for clip in clips if clip.key not in known}
                     known |= fresh.keys()
                     yield from _batches(clip for clip in fresh.values() if not self._has(clip))

@@ -10,20 +10,28 @@ END = "<|user|>"
 """What follows a response: the user's turn, at which a model has learnt to stop."""
 
 
-def prompt(query_tokens: Iterable[int], affect: tuple[float, float] | None) -> str:
+BARE = ""
+"""An affect line that says nothing: how some of the published scripts ask, and no model was trained
+to be asked. It is there to reproduce their figures."""
+
+
+def prompt(query_tokens: Iterable[int], affect: tuple[float, float] | str | None) -> str:
     """What comes before a response.
 
     Args:
         query_tokens: Speech tokens of the query.
-        affect: Valence and arousal; None where they are not told.
+        affect: Valence and arousal; None where they are not told, in the form that was trained;
+            `BARE` for no affect line at all.
     """
-    emotion = "N/A"
-    if affect is not None:
+    emotion = " User emotion N/A"
+    if isinstance(affect, str):
+        emotion = affect
+    elif affect is not None:
         # Adding zero makes a zero of what would be written as -0.00.
         valence, arousal = (round(value, 2) + 0.0 for value in affect)
-        emotion = f"(valence={valence:.2f}, arousal={arousal:.2f})"
+        emotion = f" User emotion (valence={valence:.2f}, arousal={arousal:.2f})"
     return (
-        f"<|system|>\nPlease respond in English. User emotion {emotion}\n"
+        f"<|system|>\nPlease respond in English.{emotion}\n"
         f"<|user|>\n{_audio(query_tokens)}\n"
         f"<|assistant|>\n"
     )

@@ -18,6 +18,7 @@ from corpus.adapter.published_checkpoints import folder_of
 from corpus.errors import InvalidInput
 
 FAST, VOCABULARY, CONFIG = "tokenizer.json", "tokenizer.model", "tokenizer_config.json"
+FILES = [FAST, VOCABULARY, CONFIG]
 PREFIX = ("[gMASK]", "<sop>")
 PADDING = "<|endoftext|>"
 
@@ -28,8 +29,7 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     Raises:
         InvalidInput: there is none that can be loaded.
     """
-    wanted = [FAST, VOCABULARY, CONFIG]
-    folder = folder_of(path, wanted, "base model", "THUDM/glm-4-voice-9b")
+    folder = folder_of(path, FILES, "base model", "THUDM/glm-4-voice-9b")
     try:
         if (folder / FAST).is_file():
             _require_readable(folder / FAST)

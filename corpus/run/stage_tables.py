@@ -22,8 +22,16 @@ Row = dict[str, Any]
 log = logging.getLogger(__name__)
 
 
-def write_table(path: Path, schema: pa.Schema, rows: Iterable[Row]) -> None:
+def write_table(
+    path: Path, schema: pa.Schema, rows: Iterable[Row], at_once: int = ROWS_AT_ONCE
+) -> None:
     """Writes rows to a Parquet file that appears only when whole; memory stays flat.
+
+    Args:
+        path: the file.
+        schema: of its columns.
+        rows: in order.
+        at_once: how many are a row group, and in memory.
 
     Raises:
         OSError: the disk is full or fails; what stood under the name before is untouched.
@@ -33,7 +41,7 @@ def write_table(path: Path, schema: pa.Schema, rows: Iterable[Row]) -> None:
         whole_file(path) as temporary,
         pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
     ):
-        while batch := list(islice(iterator, ROWS_AT_ONCE)):
+        while batch := list(islice(iterator, at_once)):
             writer.write_table(pa.Table.from_pylist(batch, schema=schema))
             count += len(batch)
     seconds = round(time.monotonic() - begun, 3)

@@ -141,14 +141,20 @@ class ClipMeasures:
         return self.seconds - self.leading_silence - self.trailing_silence
 
 
-def encode_flac(samples: Samples) -> bytes:
-    """Mono samples (samples,) within -1 and 1 as 24 kHz 16-bit FLAC, the corpus's format."""
-    return _encoded(samples, "FLAC")
+def encode_flac(samples: Samples, rate: int = SAMPLE_RATE) -> bytes:
+    """Mono samples (samples,) within -1 and 1 as 16-bit FLAC, at the corpus's 24 kHz by default."""
+    return _encoded(samples, "FLAC", rate)
 
 
-def encode_wav(samples: Samples) -> bytes:
-    """Mono samples (samples,) within -1 and 1 as 24 kHz 16-bit WAV."""
-    return _encoded(samples, "WAV")
+def encode_wav(samples: Samples, rate: int = SAMPLE_RATE) -> bytes:
+    """Mono samples (samples,) within -1 and 1 as 16-bit WAV, at the corpus's 24 kHz by default."""
+    return _encoded(samples, "WAV", rate)
+
+
+def seconds_of(data: bytes) -> float:
+    """How long a sound file lasts, by its header."""
+    info = soundfile.info(io.BytesIO(data))
+    return float(info.frames / info.samplerate)
 
 
 def recode(data: bytes, container: str) -> tuple[bytes, int, int, int]:
@@ -169,13 +175,13 @@ def recode(data: bytes, container: str) -> tuple[bytes, int, int, int]:
     return file.getvalue(), len(steps), int(rate), steps.shape[1]
 
 
-def _encoded(samples: Samples, container: str) -> bytes:
+def _encoded(samples: Samples, container: str, rate: int) -> bytes:
     if samples.ndim != 1 or not np.all(np.abs(samples) <= 1.0):
         raise ValueError("A clip is encoded from mono, finite samples within -1 and 1.")
     # Rounded here, so that the bytes do not hang on how a library version converts floats.
     steps = np.rint(samples.astype(np.float64) * 32767.0).astype(np.int16)
     file = io.BytesIO()
-    soundfile.write(file, steps, SAMPLE_RATE, format=container, subtype="PCM_16")
+    soundfile.write(file, steps, rate, format=container, subtype="PCM_16")
     return file.getvalue()
 
 

@@ -4,7 +4,7 @@ Before anything is asked it is looked up here, which is what makes a run resumab
 free to repeat. The store knows requests and answers, never slots or plans, so several runs may
 share one.
 
-Records (completions, clip measures, embeddings, speech tokens) are lines of append-only segments
+Records (completions, clip measures, speech tokens and so on) are lines of append-only segments
 (`corpus.store.append_only_records`), clips are files that appear when whole (`corpus.store.clips`).
 Both are brought to the disk in groups, a few times a second; `Store.sync` returns when all is
 there, and whatever rests on them calls it first. `corpus.store.opening` opens a store, and has one
@@ -46,6 +46,7 @@ SHAPES: dict[str, Shape] = {
     "prosody": {},
     "dnsmos": {"overall": float},
     "speech_tokens": {"tokens": list},
+    "replies": {"tokens": list},
 }
 """The kinds of records, each a folder, and what every record of a kind has."""
 
@@ -95,6 +96,7 @@ class Store:
         self.prosody = kinds["prosody"]
         self.dnsmos = kinds["dnsmos"]
         self.speech_tokens = kinds["speech_tokens"]
+        self.replies = kinds["replies"]
         self.clips = Clips(place, kinds["clip_files"])
 
     def forget_clip(self, digest: str) -> None:

@@ -17,7 +17,7 @@ GROUPS = {
     "prompts": ("anchors", "preview", "recipe"),
     "look": ("status", "check", "report", "doctor"),
     "exchange": ("export", "import"),
-    "adapter": ("tokenize", "encode", "train"),
+    "adapter": ("tokenize", "encode", "train", "say", "respond"),
     "publish": ("publish", "publish-adapter", "convert-adapter"),
     "serve": ("serve",),
     "deploy": ("deploy",),

@@ -6,6 +6,8 @@ numbers of its own, so that it depends on its seed and not on which others are m
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import file_digest, sha256
+from pathlib import Path
 
 import torch
 from peft import PeftModel
@@ -15,6 +17,8 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from corpus.adapter.devices import device_named
 from corpus.adapter.model import ChatGLMForCausalLM, load_base
+from corpus.adapter.published_checkpoints import folder_of
+from corpus.adapter.text_tokenizer import FILES as TOKENIZER_FILES
 from corpus.adapter.text_tokenizer import load_tokenizer
 from corpus.errors import InvalidInput, SympatheiaError
 
@@ -50,7 +54,7 @@ class LanguageModel:
     ) -> None:
         self.device = device
         self.tokenizer = tokenizer
-        self.stops = [number for name, number in tokenizer.get_vocab().items() if name in STOPS]
+        self.stops = stop_ids(tokenizer)
         self._model = model.eval()
         nn.Module.to(self._model, device)
 
@@ -66,6 +70,7 @@ class LanguageModel:
             InvalidInput: There is no such model, adapter or device, or they do not fit.
         """
         place = device_named(device)
+        adapter = adapter and str(adapter_folder(adapter))
         dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
         tokenizer = load_tokenizer(base)
         model: ChatGLMForCausalLM | PeftModel = load_base(base, dtype=dtype)
@@ -128,6 +133,43 @@ class LanguageModel:
         """A row up to its first stop: what follows it only fills the batch."""
         end = next((place for place, token in enumerate(row) if token in self.stops), len(row))
         return row[: end + 1]
+
+
+def adapter_folder(path: str) -> Path:
+    """The folder of an adapter; one that is named on the Hub is fetched.
+
+    Raises:
+        InvalidInput: There is none.
+    """
+    names = ["adapter_config.json", "adapter_model.safetensors"]
+    folder = folder_of(path, names, "adapter", "NAMESPACE/NAME")
+    for name in names:
+        if not (folder / name).is_file():
+            raise InvalidInput(f"{path} is no adapter: it has no {name}. 'train' writes one.")
+    return folder
+
+
+def stop_ids(tokenizer: Tokenizer) -> list[int]:
+    """The tokens at which a response has ended, by a tokenizer's numbers."""
+    return sorted(number for name, number in tokenizer.get_vocab().items() if name in STOPS)
+
+
+def model_digest(base: str, adapter: str | None) -> str:
+    """SHA-256 over all that a response depends on of a base model and an adapter: their files.
+
+    Raises:
+        InvalidInput: There is no such model or adapter.
+    """
+    patterns = ["config.json", "*.safetensors", "*.safetensors.index.json", *TOKENIZER_FILES]
+    folders = [folder_of(base, patterns, "base model", "THUDM/glm-4-voice-9b")]
+    folders += [adapter_folder(adapter)] if adapter else []
+    digest = sha256()
+    for folder in folders:
+        for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
+            digest.update(f"{path.name} ".encode())
+            with path.open("rb") as file:
+                digest.update(file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 class _Draws(LogitsProcessor):

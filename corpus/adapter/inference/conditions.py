@@ -1,0 +1,80 @@
+"""Under which conditions the queries of a corpus are answered: what the model is told of feelings.
+
+- `affect`: the point of the anchor that the response is to fit;
+- `none`: that it is not told, in the form that was trained;
+- `bare`: nothing at all, as some of the published scripts ask;
+- `affect~SIGMA`: the point with noise on both axes, for the study of how much the point matters.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from random import Random
+
+from corpus.adapter.prompt_template import BARE
+from corpus.errors import InvalidInput
+
+AFFECT, NONE, PLAIN = "affect", "none", "bare"
+CONDITIONS = (AFFECT, NONE, PLAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One of them.
+
+    Attributes:
+        name: as in the column `condition`.
+        sigma: standard deviation of the noise on each axis.
+    """
+
+    name: str
+    sigma: float = 0.0
+
+    def told(
+        self, valence: float, arousal: float, seed: int
+    ) -> tuple[tuple[float, float] | None, tuple[float, float] | str | None]:
+        """The point that the model is told, None if none; and what its prompt is made of.
+
+        Args:
+            valence: Of the target.
+            arousal: Of the target.
+            seed: Of the noise.
+        """
+        if self.name == NONE:
+            return None, None
+        if self.name == PLAIN:
+            return None, BARE
+        noise = Random(seed)
+        valence, arousal = (
+            # As it stands in the prompt; zero is added for want of a sign on it.
+            round(min(1.0, max(-1.0, value + noise.gauss(0.0, self.sigma))), 2) + 0.0
+            if self.sigma
+            else value
+            for value in (valence, arousal)
+        )
+        return (valence, arousal), (valence, arousal)
+
+
+def conditions_of(names: Sequence[str], sigmas: Iterable[float]) -> list[Condition]:
+    """The conditions that were asked for, each once; `affect` if none was.
+
+    Raises:
+        InvalidInput: there is no such condition, or a sigma is not above 0 and at most 2.
+    """
+    for name in names:
+        if name not in CONDITIONS:
+            raise InvalidInput(f"There is no condition {name!r}; {', '.join(CONDITIONS)} are.")
+    found = [Condition(name) for name in dict.fromkeys(names)]
+    for sigma in dict.fromkeys(sigmas):
+        if not 0 < sigma <= 2:
+            raise InvalidInput(
+                f"--noise: {sigma} is no standard deviation on a plane from -1 to 1; give one "
+                "above 0 and at most 2."
+            )
+        found.append(Condition(f"{AFFECT}~{sigma:g}", sigma))
+    return found or [Condition(AFFECT)]
+
+
+def seed_of(*parts: object) -> int:
+    """A seed that follows from what it is for, within 63 bits."""
+    return int.from_bytes(sha256("/".join(map(str, parts)).encode()).digest()[:8]) >> 1

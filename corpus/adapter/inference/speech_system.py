@@ -1,0 +1,126 @@
+"""The whole line from speech to speech: hear, write, speak."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corpus.adapter.inference.language_model import LanguageModel, Sampling
+from corpus.adapter.inference.replies import Reply, ReplyReader
+from corpus.adapter.prompt_template import prompt
+from corpus.adapter.speech_decoder import SpeechDecoder
+from corpus.adapter.speech_tokens import SpeechTokenizer
+from corpus.errors import InvalidInput, SympatheiaError
+from corpus.sound.clip_audio import decode
+
+LONGEST_SECONDS = 60.0
+"""Of a question: twice the longest that the corpus has, and what a turn of speech is."""
+QUIETEST = 1e-4
+"""A peak under this, -80 dB, is no speech in 16 bits: three steps."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The checkpoints of a system: folders, or names on the Hub.
+
+    Attributes:
+        base: GLM-4-Voice's language model.
+        speech_tokenizer: what hears.
+        decoder: what speaks.
+        adapter: what was trained; None for the base alone.
+        device: where all run.
+    """
+
+    base: str
+    speech_tokenizer: str
+    decoder: str
+    adapter: str | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the system said.
+
+    Attributes:
+        prompt: what the language model was given.
+        reply: its words and speech tokens.
+        wave: the sound (samples,), float32 within -1 and 1; None where there is none.
+        sampling_rate: of the sound, Hz.
+    """
+
+    prompt: str
+    reply: Reply
+    wave: NDArray[np.float32] | None
+    sampling_rate: int
+
+
+class SpeechSystem:
+    """Hears a question, writes a response to it, and speaks that."""
+
+    def __init__(self, ear: SpeechTokenizer, model: LanguageModel, mouth: SpeechDecoder) -> None:
+        self._ear, self._model, self._mouth = ear, model, mouth
+        self._reader = ReplyReader(model.tokenizer, mouth.codes, model.stops)
+
+    @classmethod
+    def from_pretrained(cls, parts: Parts) -> "SpeechSystem":
+        """Loads every part.
+
+        Raises:
+            InvalidInput: One is not there, or is another model's.
+        """
+        return cls(
+            SpeechTokenizer.from_pretrained(parts.speech_tokenizer, parts.device),
+            LanguageModel.from_pretrained(parts.base, parts.adapter, parts.device),
+            SpeechDecoder.from_pretrained(parts.decoder, parts.device),
+        )
+
+    def answer(
+        self,
+        sound: bytes,
+        affect: tuple[float, float] | str | None,
+        seed: int = 0,
+        sampling: Sampling | None = None,
+    ) -> Answer:
+        """Answers one question.
+
+        Args:
+            sound: A WAV, FLAC, Ogg or MP3 file of any rate; of several channels the first counts.
+            affect: Valence and arousal; None if they are not told; `BARE` of the prompt template.
+            seed: Of what is drawn.
+            sampling: How the words are drawn; as published if None.
+
+        Raises:
+            InvalidInput: The sound is none that can be answered.
+            SympatheiaError: The device's memory is full.
+        """
+        require_question(sound)
+        (heard,) = self._ear.encode([sound])
+        asked = prompt(heard, affect)
+        (written,) = self._model.continued([asked], [seed], sampling or Sampling())
+        reply = self._reader.read(written)
+        wave = self._mouth.decode([reply.tokens])[0] if reply.speakable else None
+        return Answer(asked, reply, wave, self._mouth.sampling_rate)
+
+
+def require_question(sound: bytes) -> None:
+    """Refuses what is no question: no sound file, silence, or an hour.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    try:
+        samples, rate = decode(sound)
+    except SympatheiaError as error:
+        raise InvalidInput(f"{error} Give a WAV or FLAC file with speech.") from error
+    seconds = len(samples) / rate
+    if seconds > LONGEST_SECONDS:
+        raise InvalidInput(
+            f"The clip lasts {seconds:,.0f} seconds; a question has at most {LONGEST_SECONDS:.0f}. "
+            "Cut it to what is to be answered."
+        )
+    if not len(samples) or not np.abs(samples[:, 0]).max() >= QUIETEST:
+        raise InvalidInput(
+            "The clip has no speech in it: its first channel is silent. Record it again, or give "
+            "another."
+        )
