@@ -24,7 +24,7 @@ from corpus.adapter.speech_tokens import checkpoint_digest, checkpoint_folder
 from corpus.compute.local_or_dask import Workers
 from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.dataset.manifest import NAME
-from corpus.errors import InvalidInput, SympatheiaError
+from corpus.errors import InvalidInput
 from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import Row
@@ -108,7 +108,7 @@ def encode_corpus(
     fraction = recipe.adapter.affect_dropout if recipe else AFFECT_DROPOUT
     shared, dask = (recipe.storage.url, recipe.compute.dask) if recipe else ("", "")
     dropped = affect_dropout(dataset.slots.values(), dataset.manifest.seed, fraction)
-    _require_rows(dataset)
+    dataset.require_planned()
     checkpoint = checkpoint_folder(speech_tokenizer)
     target = RunFolder(output or folder)
     with target.locked(), open_store(target.store, shared) as store:
@@ -154,24 +154,6 @@ def _dataset(run: RunFolder) -> DatasetFolder:
             f"The run {run.root} has no corpus yet; 'sympatheia build' with its recipe makes it."
         )
     return DatasetFolder(run.root)
-
-
-def _require_rows(dataset: DatasetFolder) -> None:
-    """Refuses a corpus that lacks rows: less than its plan, it is not what it says it is."""
-    for split in SPLITS:
-        planned = [pair.id for pair in dataset.slots.values() if pair.query.split == split]
-        found = [
-            row["id"]
-            for subset in SUBSETS
-            for rows in rows_of(dataset, subset, split)
-            for row in rows
-        ]
-        if found != planned:
-            raise SympatheiaError(
-                f"The {split} rows of {dataset.root} are not those of its plan (it has "
-                f"{len(found):,}, planned are {len(planned):,}); 'sympatheia check "
-                f"{dataset.root}' shows what is wrong."
-            )
 
 
 def _write(folder: Path, dataset: DatasetFolder, clips: TokenisedClips, dropped: set[str]) -> None:

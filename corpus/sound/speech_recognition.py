@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from corpus.compute.local_or_dask import Workers
 from corpus.errors import InvalidInput
-from corpus.sound.clip_audio import decode
 from corpus.sound.prosody import prosody
+from corpus.sound.sound_files import decode
 from corpus.sound.word_error_rate import word_error_rate
 from corpus.store.append_only_records import Records
 from corpus.store.digest_store import Store
