@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from corpus.dataset.manifest import opened_manifest
 from corpus.errors import SympatheiaError
 from corpus.git_lfs import POINTER, is_pointer
+from corpus.plan.hand_written import one_line
 from corpus.run.run_folder import RunFolder
 from schemas.slots import SPLITS, SUBSETS, TEXT, Split, Subset
 from schemas.tables import ROWS, TEXT_ROWS
@@ -237,7 +238,7 @@ def wrong_columns(path: Path, schema: pa.Schema) -> str:
     if schema.equals(wanted):
         return ""
     wrong = {field.name for field in schema} ^ {field.name for field in wanted}
-    return ", ".join(sorted(wrong)) or "other types"
+    return one_line(", ".join(sorted(wrong))) or "other types"
 
 
 def whole_row(path: Path, row: Row) -> Row:
@@ -249,7 +250,8 @@ def whole_row(path: Path, row: Row) -> Row:
     for name, value in row.items():
         given = value.get("bytes") if isinstance(value, dict) else value
         if given is None or given == b"" or (isinstance(given, float) and not math.isfinite(given)):
-            raise SympatheiaError(f"The row {row['id']} of {path} has no {name}. {REMEDY}")
+            which = one_line(str(row["id"]))
+            raise SympatheiaError(f"The row {which} of {path} has no {name}. {REMEDY}")
     return row
 
 

@@ -30,6 +30,7 @@ from corpus.dataset.shard_writer import Clip, Said, row_of, write_dataset
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.git_lfs import POINTER, is_pointer
 from corpus.plan.blueprint import Blueprint
+from corpus.plan.hand_written import shown
 from corpus.plan.prompt_files import Prompts
 from corpus.plan.slot_layout import LAYOUT
 from corpus.run.stage_tables import Row
@@ -110,8 +111,8 @@ def _export_row(slot: PairSlot, path: Path, row: Row, root: Path) -> None:
     asked, answered = slot.query.emotion, slot.anchor
     if (row["query_emotion"], row["response_emotion"]) != (asked, answered):
         raise SympatheiaError(
-            f"The row {slot.id} of {path} is not planned to be {row['query_emotion']} and "
-            f"{row['response_emotion']}. {REMEDY}"
+            f"The row {slot.id} of {path} is planned to be {asked} and {answered}, and not "
+            f"{shown(row['query_emotion'])} and {shown(row['response_emotion'])}. {REMEDY}"
         )
     shared = {"query_text": row["query_text"], "query_emotion": _label(asked)}
     if subset == EMOTIONAL:
@@ -278,7 +279,7 @@ def _read_pair(
     found = [_INDEX.fullmatch(name) for name in (index, query_index)]
     if not all(found):
         wrong = index if found[0] is None else query_index
-        raise InvalidInput(f"{where}: '{wrong}' is not an index of the published format.")
+        raise InvalidInput(f"{where}: {shown(wrong)} is not an index of the published format.")
     number, label = found[0]["number"], found[0]["label"]  # type: ignore[index]
     if (label and _anchor(label, prompts, where) != asked) or (answered != asked and label):
         raise InvalidInput(f"{where}: '{index}' is not an index of a pair that is {asked}.")
@@ -302,7 +303,9 @@ def _read_pair(
 
 def _words(value: object, key: str, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise InvalidInput(f"{where}: {key} has to be a text that says something (got {value!r}).")
+        raise InvalidInput(
+            f"{where}: {key} has to be a text that says something (got {shown(value)})."
+        )
     return value
 
 
@@ -312,7 +315,8 @@ def _anchor(label: object, prompts: Prompts, where: str) -> str:
     known = [anchor.name for anchor in prompts.anchors]
     if name not in known:
         raise InvalidInput(
-            f"{where}: '{label}' is not an anchor of {prompts.folder}; it has {', '.join(known)}."
+            f"{where}: {shown(label)} is not an anchor of {prompts.folder}; it has "
+            f"{', '.join(known)}."
         )
     return name
 

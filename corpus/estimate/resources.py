@@ -10,7 +10,7 @@ from corpus.estimate.on_file import CLIPS, TEXTS, Part
 from corpus.estimate.ranges import NOTHING, Range, total
 from corpus.plan.blueprint import Blueprint
 from corpus.run.budget import answered
-from corpus.run.progress import read_progress
+from corpus.run.progress_file import read_progress
 from corpus.run.run_folder import RunFolder
 from corpus.store.digest_store import Store
 from schemas.recipe import Llm, Speech

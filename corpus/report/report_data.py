@@ -19,7 +19,7 @@ import soundfile
 
 from corpus.dataset.dataset_folder import REMEDY, DatasetFolder
 from corpus.errors import SympatheiaError
-from corpus.run.progress import read_progress
+from corpus.run.progress_file import read_progress
 from corpus.run.run_folder import TRAINED, RunFolder
 from corpus.run.stage_tables import Row, read_rows
 from corpus.servers.chat_requests import ChatAnswer

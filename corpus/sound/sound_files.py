@@ -44,7 +44,7 @@ def decoded(data: bytes) -> tuple[Samples, int, str]:
             samples: Samples = read_all(file)
             promised, rate, coding = file.frames, int(file.samplerate), str(file.subtype)
     except (soundfile.LibsndfileError, TypeError) as error:
-        raise Undecodable(f"The clip cannot be decoded: {error}") from error
+        raise Undecodable(f"The clip cannot be decoded: {_said(error)}") from error
     if len(samples) < promised:
         raise Undecodable(_TRUNCATED)
     if rate not in RATES:
@@ -92,13 +92,20 @@ def recode(data: bytes, container: str) -> tuple[bytes, int, int, int]:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             steps, rate = read_all(file, "int16"), int(file.samplerate)
     except (soundfile.LibsndfileError, TypeError) as error:
-        raise Undecodable(f"The clip cannot be decoded: {error}") from error
+        raise Undecodable(f"The clip cannot be decoded: {_said(error)}") from error
     written = io.BytesIO()
     try:
         soundfile.write(written, steps, rate, format=container, subtype="PCM_16")
     except soundfile.LibsndfileError as error:
-        raise Undecodable(f"The clip is no sound that {container} could hold: {error}") from error
+        raise Undecodable(
+            f"The clip is no sound that {container} could hold: {_said(error)}"
+        ) from error
     return written.getvalue(), len(steps), rate, steps.shape[1]
+
+
+def _said(error: Exception) -> str:
+    """What the library says of a file, without how it calls what was opened."""
+    return str(getattr(error, "error_string", error))
 
 
 def read_all(file: soundfile.SoundFile, dtype: str = "float32") -> NDArray[Any]:

@@ -93,7 +93,7 @@ DAMAGE = {
     ),
     "a row that names a file elsewhere": (
         setting(response_emotion="../../../x"),
-        "is not planned to be .* ../../../x",
+        "is planned to be .* and not .*../../../x",
         ("export",),
     ),
 }
