@@ -6,10 +6,10 @@ import random
 import numpy as np
 import pytest
 import soundfile
-from corpus.sound.clip_rules import HeardClip, clip_rules, judge
 
 from corpus.errors import SympatheiaError
 from corpus.sound.clip_audio import finish, measure_finished
+from corpus.sound.clip_rejection_rules import HeardClip, clip_rules, judge
 from corpus.sound.sound_files import recode
 from schemas.audio import SAMPLE_RATE
 from tests.support.mutations import broken
