@@ -9,13 +9,14 @@ from prefect import flow, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
+from corpus.adapter.devices import why
 from corpus.adapter.handover.adapter_card import AdapterFacts, write_adapter_card
 from corpus.adapter.handover.adapter_folder import name_base
 from corpus.adapter.model import is_random
 from corpus.adapter.training.launch import launch, training_of
 from corpus.adapter.training.lora_training import TrainingOrder
 from corpus.adapter.training.training_folder import Trained
-from corpus.adapter.training_sequences import encode_corpus, require_fresh
+from corpus.adapter.training_sequences import encode_corpus, require_fresh, where_encoded
 from corpus.hub.hub_upload import CARD
 from corpus.plan.recipe_files import recipe_prompts
 from corpus.run.progress import Progress
@@ -54,6 +55,7 @@ def train_adapter(order: AdapterOrder) -> Trained:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def encode(run_dir: Path, speech_tokenizer: str) -> None:
     """Writes the training sequences of a run, on its Dask cluster or every GPU there is."""
+    click.echo(f"Speech tokens by {speech_tokenizer} {where_encoded(run_dir)}", err=True)
     progress = Progress(None)
     with shown(progress):
         encode_corpus(run_dir, speech_tokenizer, progress=progress)
@@ -85,6 +87,7 @@ def fit(order: TrainingOrder) -> Trained:
     artifact = create_progress_artifact(0.0, key="adapter-progress", description=str(order.output))
     assert isinstance(artifact, UUID)  # outside an event loop it is not a coroutine
     told, last = 0.0, ""
+    click.echo(f"Training, {order.processes} at work, {why()}", err=True)
 
     def report(figures: dict[str, float]) -> None:
         nonlocal told, last

@@ -18,7 +18,7 @@ from pathlib import Path
 import orjson
 
 from corpus.adapter.clip_tokens import TokenisedClips, encode_there, encoder_here, rows_of, tokenize
-from corpus.adapter.devices import devices_here
+from corpus.adapter.devices import devices_here, why
 from corpus.adapter.prompt_template import sequence
 from corpus.adapter.speech_tokens import checkpoint_digest, checkpoint_folder
 from corpus.compute.local_or_dask import Workers
@@ -127,6 +127,18 @@ def encode_corpus(
         listing = orjson.dumps(facts, option=orjson.OPT_INDENT_2) + b"\n"
         write_whole(target.sequences / LISTING, listing)
     return target.sequences
+
+
+def where_encoded(folder: Path, devices: Sequence[str] | None = None) -> str:
+    """Where `encode_corpus` encodes, and why there.
+
+    Args:
+        folder: A run folder, or a dataset folder.
+        devices: Those that were asked for.
+    """
+    run = RunFolder(folder)
+    dask = run.read_recipe().compute.dask if run.recipe.is_file() and not devices else ""
+    return f"on the Dask cluster at {dask}, as compute.dask says" if dask else why(devices)
 
 
 def require_fresh(run: RunFolder) -> None:

@@ -70,7 +70,7 @@ class Resources:
         self._used = read_progress(folder.progress)["servers"]
         self._published: list[str] = []
         self._served = {
-            "llm": bool(recipe.llm.endpoints or recipe.llm.vllm.python),
+            "llm": bool(recipe.llm.endpoints or recipe.llm.vllm.started),
             "speech": recipe.speech.backend == "openai",
         }
         self._seconds = {

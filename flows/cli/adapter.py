@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from flows.cli.common import FOLDER, WrittenPath
+from flows.cli.common import FOLDER, WrittenPath, say
 
 SPEECH_TOKENIZER = click.option(
     "--speech-tokenizer",
@@ -52,13 +52,12 @@ def encode(folder: Path, speech_tokenizer: str, device: str | None, output: Path
 
     Tokens are kept: after a kill the same command goes on where it was.
     """
-    from corpus.adapter.training_sequences import encode_corpus
+    from corpus.adapter.training_sequences import encode_corpus, where_encoded
     from corpus.run.progress import Progress
     from flows.display import shown
 
     devices = [one.strip() for one in device.split(",")] if device else None
-    where = f" on {', '.join(devices)}" if devices else ""
-    click.echo(f"speech tokens by {speech_tokenizer}{where}", err=True)
+    say(f"Speech tokens by {speech_tokenizer} {where_encoded(folder, devices)}")
     progress = Progress(None)
     with shown(progress):
         sequences = encode_corpus(folder, speech_tokenizer, devices, output, progress)

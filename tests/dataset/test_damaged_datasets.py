@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from corpus.adapter.sequences import encode_corpus
 
+from corpus.adapter.training_sequences import encode_corpus
 from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.dataset.manifest import NAME
 from corpus.dataset.published_layout import export

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from corpus.report.figures import gather, samples
 
 from corpus.checks.file_gates import check_card, check_files, check_parquet
 from corpus.checks.inspection import Inspection, Memory
@@ -21,6 +20,7 @@ from corpus.dataset.published_layout import export, import_corpus
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.opened import Corpus
 from corpus.plan.blueprint import Blueprint
+from corpus.report.report_data import gather, samples
 from tests.dataset.test_published_layout import BUILTIN
 from tests.support.datasets import accept_files, shard
 from tests.support.mutations import VALUES, in_words, mutate_value, mutated_bytes
