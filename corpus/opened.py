@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from corpus.dataset.comparison import Comparison, compared
-from corpus.dataset.dataset_folder import DatasetFolder, Row, unreadable
+from corpus.dataset.dataset_folder import UNREADABLE, DatasetFolder, Row, unreadable
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.run.progress import Progress
 from corpus.run.stage_tables import read_rows
@@ -205,6 +205,6 @@ def _frame(paths: Sequence[Path], columns: list[str] | None = None) -> Any:  # n
         try:
             with pq.ParquetFile(path) as file:
                 tables.append(file.read(columns=columns))
-        except (pa.ArrowInvalid, OSError) as error:
+        except UNREADABLE as error:
             raise unreadable(path) from error
     return pa.concat_tables(tables).to_pandas()

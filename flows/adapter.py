@@ -1,4 +1,6 @@
-"""The adapter flow: from a corpus, or its sequences, to a trained adapter with its card."""
+"""The flows of an adapter: from a corpus, or its sequences, to a trained adapter with its card; and
+from a system of which it is a part to responses.
+"""
 
 import time
 from pathlib import Path
@@ -9,13 +11,16 @@ from prefect import flow, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
+from corpus.adapter.devices import why
 from corpus.adapter.handover.adapter_card import AdapterFacts, write_adapter_card
 from corpus.adapter.handover.adapter_folder import name_base
+from corpus.adapter.inference.replies import MEANINGS, OK
+from corpus.adapter.inference.responses import TABLE, respond
 from corpus.adapter.model import is_random
 from corpus.adapter.training.launch import launch, training_of
 from corpus.adapter.training.lora_training import TrainingOrder
 from corpus.adapter.training.training_folder import Trained
-from corpus.adapter.training_sequences import encode_corpus, require_fresh
+from corpus.adapter.training_sequences import encode_corpus, require_fresh, where_encoded
 from corpus.hub.hub_upload import CARD
 from corpus.plan.recipe_files import recipe_prompts
 from corpus.run.progress import Progress
@@ -24,7 +29,7 @@ from flows.artifacts import leave_link
 from flows.display import duration, shown
 from flows.sentences import fails_in_words
 from flows.training import require_deployment, start_responses
-from schemas.orders import AdapterOrder
+from schemas.orders import AdapterOrder, ResponsesOrder
 from schemas.recipe import Recipe
 from schemas.slots import SPLITS
 
@@ -59,6 +64,7 @@ def train_adapter(order: AdapterOrder) -> Trained:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def encode(run_dir: Path, speech_tokenizer: str) -> None:
     """Writes the training sequences of a run, on its Dask cluster or every GPU there is."""
+    click.echo(f"Speech tokens by {speech_tokenizer} {where_encoded(run_dir)}", err=True)
     progress = Progress(None)
     with shown(progress):
         encode_corpus(run_dir, speech_tokenizer, progress=progress)
@@ -90,6 +96,7 @@ def fit(order: TrainingOrder) -> Trained:
     artifact = create_progress_artifact(0.0, key="adapter-progress", description=str(order.output))
     assert isinstance(artifact, UUID)  # outside an event loop it is not a coroutine
     told, last = 0.0, ""
+    click.echo(f"Training, {order.processes} at work, {why()}", err=True)
 
     def report(figures: dict[str, float]) -> None:
         nonlocal told, last
@@ -119,3 +126,32 @@ def progress_line(figures: dict[str, float]) -> str:
             parts += [f"{figures['mfu']:.0%} of peak"]
         parts += [f"{duration(figures['seconds_left'])} left"]
     return ", ".join(parts)
+
+
+@flow(name="responses", flow_run_name="responses in {order.output.name}")
+@fails_in_words
+def answer_queries(order: ResponsesOrder) -> dict[str, int]:
+    """Has a base model, with an adapter or without, answer the queries of a corpus, or goes on.
+
+    Args:
+        order: which corpus, which system, under which conditions.
+
+    Raises:
+        InvalidInput: a part is not there, or the folder has another system's responses.
+        SympatheiaError: the servers failed or memory ran out; the same call goes on.
+    """
+    return answer(order)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def answer(order: ResponsesOrder) -> dict[str, int]:
+    """Answers, shows how far it is, and says what went wrong with how many."""
+    progress = Progress(None)
+    with shown(progress):
+        counts = respond(order, progress)
+    for status, count in counts.items():
+        if status != OK:
+            click.echo(f"{count:,} {status}: {MEANINGS[status]}", err=True)
+    table = (order.output / TABLE).resolve()
+    leave_link("responses", "table", table.as_uri())
+    return {str(status): count for status, count in counts.items()}

@@ -42,11 +42,10 @@ def register(pool: str, gpu_pool: str) -> None:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     from prefect.client.orchestration import get_client
 
-    from flows.adapter import train_adapter
+    from flows.adapter import answer_queries, train_adapter
     from flows.corpus import build_corpus
     from flows.publish import publish_dataset
     from flows.publish_adapter import publish_adapter
-    from flows.responses import answer_queries
 
     pools: dict[Flow[..., Any], str] = {
         build_corpus: pool,

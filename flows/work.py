@@ -152,7 +152,7 @@ class Work:
 
     async def _open_text_servers(self, stack: AsyncExitStack) -> Endpoints:
         llm, each, remedy = self._recipe.llm, None, REPAIR
-        if llm.vllm.python:
+        if llm.vllm.started:
             log_file = self.run.folder.vllm_log
             own = vllm_server(llm.model, llm.vllm, log_file)
             addresses = (await asyncio.to_thread(stack.enter_context, own),)

@@ -110,11 +110,15 @@ class Judge(Sampling):
 class Vllm(Section):
     """A vLLM that the run starts for itself and ends when the texts are written."""
 
+    start: Annotated[
+        StrictBool,
+        Field(description="Whether one is started; it is also where `python` names one."),
+    ] = False
     python: Annotated[
         str,
         Field(
-            description="Python interpreter that has vLLM, of its own environment; empty: none is "
-            "started."
+            description="Python interpreter that has vLLM; empty: that of `make setup-vllm`, or "
+            "else the one that builds."
         ),
     ] = ""
     arguments: Annotated[
@@ -125,11 +129,16 @@ class Vllm(Section):
         StrictFloat, Field(gt=0, description="Seconds that vLLM may take to load the model.")
     ] = 1800.0
 
+    @property
+    def started(self) -> bool:
+        """Whether the run starts one."""
+        return self.start or bool(self.python)
+
 
 class Llm(Section):
     """The text model: where it is served and how it is asked.
 
-    With no `endpoints` and no `vllm.python` the embedded text server is started for the run.
+    With no `endpoints` and no `vllm.start` the embedded text server is started for the run.
     """
 
     endpoints: Annotated[
@@ -174,9 +183,10 @@ class Llm(Section):
 
     @model_validator(mode="after")
     def _one_kind_of_server(self) -> "Llm":
-        if self.vllm.python and self.endpoints:
+        if self.vllm.started and self.endpoints:
+            key = "python" if self.vllm.python else "start"
             raise ValueError(
-                "llm.endpoints and llm.vllm.python are both given; keep the endpoints to use "
+                f"llm.endpoints and llm.vllm.{key} are both given; keep the endpoints to use "
                 "servers that run, or llm.vllm to have one started"
             )
         return self

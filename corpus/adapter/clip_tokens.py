@@ -10,24 +10,28 @@ from pathlib import Path
 from threading import Event, Lock
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from corpus.adapter.speech_tokens import BATCH, SEGMENT_SECONDS, SpeechTokenizer, encode_in_worker
 from corpus.compute.local_or_dask import Workers
-from corpus.dataset.dataset_folder import DatasetFolder
+from corpus.dataset.dataset_folder import (
+    REMEDY,
+    DatasetFolder,
+    row_groups,
+    shard_rows,
+    split_of,
+    whole_row,
+)
 from corpus.errors import SympatheiaError
 from corpus.run.progress import Progress
 from corpus.run.stage_tables import Row
-from corpus.sound.clip_audio import Undecodable, decode
+from corpus.sound.sound_files import Undecodable, decode
 from corpus.speech.clip_requests import QUERY, RESPONSE
 from corpus.store.append_only_records import Records
 from schemas.audio import SAMPLE_RATE
 from schemas.slots import SPLITS, SUBSETS, Split, Subset
 
 STAGE = "speech tokens"
-REMEDY = "build the corpus again from its run folder, or fetch the dataset anew with its audio"
 
 _ROLES = (QUERY, RESPONSE)
 
@@ -40,18 +44,16 @@ def token_key(checkpoint: str, clip: bytes) -> str:
 def rows_of(
     dataset: DatasetFolder, subset: Subset, split: Split, *columns: str
 ) -> Iterator[list[Row]]:
-    """The rows of a subset and split in slot order, a row group at a time; `id` is always there."""
-    for path in sorted((dataset.root / "data" / subset).glob(f"{split}-*.parquet")):
-        try:
-            with pq.ParquetFile(path) as file:
-                for name in ("id", *columns):
-                    if name not in file.schema_arrow.names:
-                        raise SympatheiaError(f"{path} has no column {name}; {REMEDY}.")
-                for group in range(file.num_row_groups):
-                    yield file.read_row_group(group, columns=["id", *columns]).to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            what = " ".join(str(error).split())[:200]
-            raise SympatheiaError(f"{path} cannot be read ({what}); {REMEDY}.") from error
+    """The rows of a subset and split in slot order, a row group at a time; `id` is always there.
+
+    Raises:
+        SympatheiaError: a file is missing or damaged, or a row lacks a value.
+    """
+    for path in dataset.readable:
+        if path.parent.name == subset and split_of(path) == split:
+            for group in row_groups(path):
+                rows = shard_rows(path, ("id", *columns), (group,))
+                yield [whole_row(path, row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,11 @@ class _Clip:
         try:
             samples, rate = decode(self.data)
         except Undecodable as error:
-            raise SympatheiaError(f"{self.name}: {error} {REMEDY.capitalize()}.") from error
+            raise SympatheiaError(f"{self.name}: {error} {REMEDY}") from error
         if rate != SAMPLE_RATE or not len(samples):
             raise SympatheiaError(
                 f"{self.name} has {len(samples)} samples at {rate} Hz; a corpus holds speech at "
-                f"{SAMPLE_RATE} Hz. {REMEDY.capitalize()}."
+                f"{SAMPLE_RATE} Hz. {REMEDY}"
             )
         return samples[:, 0]
 
@@ -130,12 +132,10 @@ class TokenisedClips:
                     yield from _batches(clip for clip in fresh.values() if not self._has(clip))
 
     def _clip(self, row: Row, subset: Subset, role: str) -> _Clip:
-        data = (row[f"{role}_audio"] or {}).get("bytes")
-        if not data:
-            raise SympatheiaError(f"The {role} of {row['id']} has no audio; {REMEDY}.")
+        data = row[f"{role}_audio"]["bytes"]
         key = token_key(self._checkpoint, data)
         self._keys[row["id"], role] = key
-        return _Clip(f"The {role} of {row['id']}", subset, key, data, row[f"{role}_seconds"] or 0.0)
+        return _Clip(f"The {role} of {row['id']}", subset, key, data, row[f"{role}_seconds"])
 
     def _has(self, clip: _Clip) -> bool:
         there = clip.key in self._records

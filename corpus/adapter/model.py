@@ -23,6 +23,7 @@ from transformers.utils.logging import disable_progress_bar
 from corpus.adapter.chatglm.config import ChatGLMConfig
 from corpus.adapter.chatglm.layers import Layer, RMSNorm, rotary
 from corpus.errors import InvalidInput
+from corpus.git_lfs import require_fetched
 
 IGNORED = -100
 """A label that counts nowhere, as transformers and PyTorch have it."""
@@ -202,6 +203,7 @@ def load_base(path: str | Path, dtype: torch.dtype | str = torch.bfloat16) -> Ch
         InvalidInput: There is no such checkpoint, or it is another model's.
     """
     disable_progress_bar()
+    require_fetched(path)
     try:
         config = ChatGLMConfig.from_pretrained(path)
         loaded: Any = ChatGLMForCausalLM.from_pretrained(

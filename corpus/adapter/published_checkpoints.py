@@ -6,6 +6,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from corpus.errors import InvalidInput
+from corpus.git_lfs import require_fetched
 
 
 def folder_of(path: str | Path, files: list[str], what: str, published: str) -> Path:
@@ -18,9 +19,10 @@ def folder_of(path: str | Path, files: list[str], what: str, published: str) -> 
         published: its name on the Hub, for the error.
 
     Raises:
-        InvalidInput: there is none.
+        InvalidInput: there is none, or a clone without its large files.
     """
     if Path(path).is_dir():
+        require_fetched(path)
         return Path(path)
     try:
         return Path(snapshot_download(str(path), allow_patterns=files))

@@ -7,7 +7,6 @@ is cut into segments of 30 s, and each segment's features are made by itself, so
 nothing but its own segment, whatever else is in the batch.
 """
 
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -17,7 +16,6 @@ from socket import gethostname
 
 import numpy as np
 import orjson
-import soundfile
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -31,6 +29,7 @@ from corpus.adapter.devices import device_named, devices_here
 from corpus.adapter.published_checkpoints import folder_of
 from corpus.adapter.resampling import resample
 from corpus.errors import InvalidInput, SympatheiaError
+from corpus.sound.sound_files import Undecodable, decode
 
 RATE = 16_000
 """Hz, what the encoder hears."""
@@ -354,11 +353,10 @@ def _read(sound: Sound, rate: int | None) -> tuple[Tensor, int]:
     if isinstance(sound, (Path, str, bytes)):
         name = "the clip" if isinstance(sound, bytes) else str(sound)
         try:
-            source = io.BytesIO(sound) if isinstance(sound, bytes) else sound
-            samples, rate = soundfile.read(source, dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, OSError) as error:
+            samples, rate = decode(sound if isinstance(sound, bytes) else Path(sound).read_bytes())
+        except (Undecodable, OSError) as error:
             raise InvalidInput(f"{name} is no sound file that can be read: {error}") from error
-        return torch.from_numpy(np.ascontiguousarray(samples[:, 0])), int(rate)
+        return torch.from_numpy(np.ascontiguousarray(samples[:, 0])), rate
     if rate is None:
         raise InvalidInput("A waveform was given without its sampling rate; say it in Hz.")
     wave = torch.as_tensor(sound, dtype=torch.float32).cpu()

@@ -18,13 +18,13 @@ from pathlib import Path
 import orjson
 
 from corpus.adapter.clip_tokens import TokenisedClips, encode_there, encoder_here, rows_of, tokenize
-from corpus.adapter.devices import devices_here
+from corpus.adapter.devices import devices_here, why
 from corpus.adapter.prompt_template import sequence
 from corpus.adapter.speech_tokens import checkpoint_digest, checkpoint_folder
 from corpus.compute.local_or_dask import Workers
 from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.dataset.manifest import NAME
-from corpus.errors import InvalidInput, SympatheiaError
+from corpus.errors import InvalidInput
 from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import Row
@@ -108,7 +108,7 @@ def encode_corpus(
     fraction = recipe.adapter.affect_dropout if recipe else AFFECT_DROPOUT
     shared, dask = (recipe.storage.url, recipe.compute.dask) if recipe else ("", "")
     dropped = affect_dropout(dataset.slots.values(), dataset.manifest.seed, fraction)
-    _require_rows(dataset)
+    dataset.require_planned()
     checkpoint = checkpoint_folder(speech_tokenizer)
     target = RunFolder(output or folder)
     with target.locked(), open_store(target.store, shared) as store:
@@ -127,6 +127,18 @@ def encode_corpus(
         listing = orjson.dumps(facts, option=orjson.OPT_INDENT_2) + b"\n"
         write_whole(target.sequences / LISTING, listing)
     return target.sequences
+
+
+def where_encoded(folder: Path, devices: Sequence[str] | None = None) -> str:
+    """Where `encode_corpus` encodes, and why there.
+
+    Args:
+        folder: A run folder, or a dataset folder.
+        devices: Those that were asked for.
+    """
+    run = RunFolder(folder)
+    dask = run.read_recipe().compute.dask if run.recipe.is_file() and not devices else ""
+    return f"on the Dask cluster at {dask}, as compute.dask says" if dask else why(devices)
 
 
 def require_fresh(run: RunFolder) -> None:
@@ -154,24 +166,6 @@ def _dataset(run: RunFolder) -> DatasetFolder:
             f"The run {run.root} has no corpus yet; 'sympatheia build' with its recipe makes it."
         )
     return DatasetFolder(run.root)
-
-
-def _require_rows(dataset: DatasetFolder) -> None:
-    """Refuses a corpus that lacks rows: less than its plan, it is not what it says it is."""
-    for split in SPLITS:
-        planned = [pair.id for pair in dataset.slots.values() if pair.query.split == split]
-        found = [
-            row["id"]
-            for subset in SUBSETS
-            for rows in rows_of(dataset, subset, split)
-            for row in rows
-        ]
-        if found != planned:
-            raise SympatheiaError(
-                f"The {split} rows of {dataset.root} are not those of its plan (it has "
-                f"{len(found):,}, planned are {len(planned):,}); 'sympatheia check "
-                f"{dataset.root}' shows what is wrong."
-            )
 
 
 def _write(folder: Path, dataset: DatasetFolder, clips: TokenisedClips, dropped: set[str]) -> None:

@@ -44,7 +44,7 @@ def check_clips(look: Inspection) -> None:
         reason = judge(rules, HeardClip(measures, clip.words)).reason
         if reason:
             gates.offend("clip", f"{name}: {reason}")
-        if abs(clip.said_seconds - measures.seconds) > SECONDS_TOLERANCE:
+        if not abs(clip.said_seconds - measures.seconds) <= SECONDS_TOLERANCE:  # what is no number
             gates.offend(
                 "clip_seconds", f"{name}: {measures.seconds:.2f} s, not {clip.said_seconds:.2f}"
             )

@@ -17,13 +17,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from corpus.checks.gates import Gates
-from corpus.dataset.dataset_folder import CLIPS_AT_ONCE, DatasetFolder, batches, opened
+from corpus.dataset.dataset_folder import (
+    CLIPS_AT_ONCE,
+    UNREADABLE,
+    DatasetFolder,
+    batches,
+    opened,
+    wrong_columns,
+)
+from corpus.git_lfs import POINTER, is_pointer
 from corpus.run.cache_folder import cache_folder
 from corpus.run.progress import Progress
 from corpus.run.up_to_date import code_digest
 from corpus.store.files import write_whole
-from schemas.slots import SUBSETS, TEXT
-from schemas.tables import ROWS, TEXT_ROWS
+from schemas.slots import SUBSETS
 
 CLIPS, TEXTS, QUERIES = "clips", "texts", "near-duplicates"
 STAGES = (CLIPS, TEXTS, QUERIES)
@@ -123,25 +130,22 @@ class Inspection:
     def has_rows(self, path: Path) -> bool:
         """Whether a Parquet file can be read and has the format's columns."""
         schema = self.shard(path).schema
-        return schema is not None and schema.equals(schema_of(path))
-
-
-def schema_of(path: Path) -> pa.Schema:
-    """The columns that a Parquet file of a dataset should have."""
-    return TEXT_ROWS if path.parent.name == TEXT else ROWS
+        return schema is not None and not wrong_columns(path, schema)
 
 
 def _read_whole(path: Path, memory: Memory) -> ReadShard:
     with path.open("rb") as content:
         digest = file_digest(content, "sha256").hexdigest()
+    if is_pointer(path):
+        return ReadShard(digest, POINTER)
     known = memory.recall(f"pages {digest}")
     try:
         with opened(path) as file:
             if not known:
-                for _ in batches(file, CLIPS_AT_ONCE):  # any byte may be flipped
-                    pass
+                for batch in batches(file, CLIPS_AT_ONCE):  # any byte may be flipped
+                    batch.validate(full=True)
             meta, schema = file.metadata, file.schema_arrow
-    except (pa.ArrowInvalid, OSError) as error:
+    except UNREADABLE as error:
         return ReadShard(digest, f"{str(error).splitlines()[0]:.100}")
     if not known:
         memory.keep(f"pages {digest}", True)

@@ -87,7 +87,7 @@ def check_light_config(look: Inspection) -> None:
     """The light config has the same rows."""
     dataset, gates = look.dataset, look.gates
     gates.open("text_config")
-    pairs = {row["id"]: _digest(row) for row in dataset.pairs()}
+    pairs = {row["id"]: _digest(row) for _, row in dataset.first_rows()}
     seen = set()
     for _, row in dataset.rows(TEXT):
         seen.add(row["id"])
@@ -111,7 +111,7 @@ def check_texts(look: Inspection) -> dict[str, str]:
     rules = TextRules(dataset.blueprint)
     queries: dict[str, str] = {}
     responses: dict[bytes, str] = {}
-    for row in dataset.pairs():
+    for _, row in dataset.first_rows():
         slot_id, query, response = row["id"], row["query_text"], row["response_text"]
         slot = dataset.slots[slot_id]
         look.progress.filled(TEXTS, slot.query.subset)

@@ -8,7 +8,7 @@ from typing import Any
 from corpus.errors import SympatheiaError
 from corpus.run.run_folder import RunFolder
 from corpus.run.up_to_date import Stamp
-from corpus.sound.clip_audio import Undecodable, decode
+from corpus.sound.sound_files import Undecodable, decode
 from corpus.store.opening import open_store
 from corpus.store.store_check import (
     Found,

@@ -65,5 +65,5 @@ def _digests(dataset: DatasetFolder, columns: Sequence[str]) -> dict[str, bytes]
         row["id"]: b"".join(
             blake2b(repr(row[name]).encode(), digest_size=DIGEST_BYTES).digest() for name in columns
         )
-        for row in dataset.pairs(columns=("id", *columns))
+        for _, row in dataset.first_rows(columns=("id", *columns))
     }

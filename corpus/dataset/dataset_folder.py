@@ -4,18 +4,21 @@ Rows come from the files as they are asked for, some hundred at a time, so a cor
 read in the same memory.
 """
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from corpus.dataset.manifest import read_manifest
+from corpus.dataset.manifest import opened_manifest
 from corpus.errors import SympatheiaError
+from corpus.git_lfs import POINTER, is_pointer
+from corpus.plan.user_input import one_line
 from corpus.run.run_folder import RunFolder
-from schemas.slots import SUBSETS, Split, Subset
+from schemas.slots import SPLITS, SUBSETS, TEXT, Split, Subset
 from schemas.tables import ROWS, TEXT_ROWS
 
 Row = dict[str, Any]
@@ -24,6 +27,8 @@ ROWS_AT_ONCE = 512
 """Rows in memory where they are read without audio; a row of texts is some two thousand bytes."""
 CLIPS_AT_ONCE = 8
 """Rows in memory where they are read with audio, half a megabyte each."""
+UNREADABLE: Final = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What is raised where a Parquet file is damaged."""
 READ_BYTES = 1 << 20
 """Read from a file at a time. A row group of audio, which is 32 MB, would else be read whole."""
 
@@ -50,8 +55,7 @@ class DatasetFolder:
         self.run = RunFolder(folder)
         corpus = self.run.corpus
         self.root = corpus if corpus.is_dir() else folder
-        self.manifest = read_manifest(self.root)
-        self.blueprint = self.manifest.blueprint()
+        self.manifest, self.blueprint = opened_manifest(self.root)
         self.slots = {pair.id: pair for pair in self.blueprint.plan.pairs()}
 
     def name(self, path: Path) -> str:
@@ -60,7 +64,15 @@ class DatasetFolder:
 
     def parquet_files(self) -> list[Path]:
         """Every Parquet file, by name."""
-        return sorted(self.root.rglob("*.parquet"))
+        return [path for path in self.files() if path.suffix == ".parquet"]
+
+    def files(self) -> list[Path]:
+        """Every file, by name, but those of version control, downloads and editors."""
+        return sorted(
+            path
+            for path in self.root.rglob("*")
+            if path.is_file() and not _hidden(path.relative_to(self.root))
+        )
 
     @cached_property
     def readable(self) -> list[Path]:
@@ -69,31 +81,66 @@ class DatasetFolder:
         Who looks at what may be damaged puts those here that can be read.
 
         Raises:
-            SympatheiaError: one is missing or damaged.
+            SympatheiaError: one is missing or damaged, or is not the one of the manifest.
         """
-        paths = [self.root / name for name in self.manifest.files if name.endswith(".parquet")]
+        listed = {self.root / name: facts.rows for name, facts in self.manifest.files.items()}
+        paths = [path for path in listed if path.suffix == ".parquet"]
         for path in paths:
             try:
-                pq.ParquetFile(path).close()
-            except (pa.ArrowInvalid, OSError) as error:
+                with pq.ParquetFile(path) as file:
+                    schema, rows = file.schema_arrow, file.metadata.num_rows
+            except UNREADABLE as error:
                 raise unreadable(path) from error
+            wrong = wrong_columns(path, schema)
+            if wrong:
+                raise SympatheiaError(f"{path} has other columns than a corpus: {wrong}. {REMEDY}")
+            if rows != listed[path]:
+                raise SympatheiaError(
+                    f"{path} has {rows:,} rows, and {listed[path]} by the manifest. {REMEDY}"
+                )
         return paths
+
+    def require_planned(self) -> None:
+        """Passes if the rows are those of the plan, in its order: else it is another corpus.
+
+        Raises:
+            SympatheiaError: they are not, or a file is missing or damaged.
+        """
+        for split in SPLITS:
+            planned = [pair.id for pair in self.slots.values() if pair.query.split == split]
+            found = [
+                row["id"]
+                for subset in SUBSETS
+                for path, row in self.rows(subset, ("id",))
+                if split_of(path) == split
+            ]
+            if found != planned:
+                raise SympatheiaError(
+                    f"The {split} rows of {self.root} are not those of its plan (it has "
+                    f"{len(found):,}, planned are {len(planned):,}); 'sympatheia check "
+                    f"{self.root}' shows what is wrong."
+                )
 
     def rows(
         self, part: str, columns: Sequence[str] = TEXT_ROWS.names
     ) -> Iterator[tuple[Path, Row]]:
-        """The rows of a subset or of the light config, in file order, each with its file."""
+        """The rows of a subset or of the light config, in file order, each with its file.
+
+        They come as they are, for who looks at what may be damaged.
+        """
         for path in self.readable:
             if path.parent.name == part:
                 yield from ((path, row) for row in shard_rows(path, columns))
 
-    def pairs(
+    def first_rows(
         self,
         subset: Subset | None = None,
         split: Split | None = None,
         columns: Sequence[str] = TEXT_ROWS.names,
-    ) -> Iterator[Row]:
+    ) -> Iterator[tuple[Path, Row]]:
         """The first row of each planned id: a subset after the other, and in it a split.
+
+        Each comes with its file, as it is.
 
         Args:
             subset: whose rows alone; those of both if None.
@@ -107,19 +154,40 @@ class DatasetFolder:
                     continue
                 if row["id"] in self.slots and row["id"] not in seen:
                     seen.add(row["id"])
-                    yield row
+                    yield path, row
+
+    def pairs(
+        self,
+        subset: Subset | None = None,
+        split: Split | None = None,
+        columns: Sequence[str] = TEXT_ROWS.names,
+    ) -> Iterator[Row]:
+        """As `first_rows`, and none lacks a value.
+
+        Raises:
+            SympatheiaError: one does, or a file is missing or damaged.
+        """
+        for path, row in self.first_rows(subset, split, columns):
+            yield whole_row(path, row)
 
     def pairs_with_audio(self, ids: Collection[str]) -> Iterator[Row]:
-        """The rows of some ids with their clips, in file order; only their row groups are read."""
+        """The rows of some ids with their clips, in file order; only their row groups are read.
+
+        Raises:
+            SympatheiaError: one lacks a value, or a file is damaged.
+        """
         for path in self.readable:
             if path.parent.name not in SUBSETS:
                 continue
-            with pq.ParquetFile(path) as file:
-                for group in range(file.num_row_groups):
-                    names = file.read_row_group(group, columns=["id"]).column("id").to_pylist()
-                    places = [place for place, name in enumerate(names) if name in ids]
-                    if places:
-                        yield from file.read_row_group(group).take(places).to_pylist()
+            for group in row_groups(path):
+                if any(row["id"] in ids for row in shard_rows(path, ("id",), (group,))):
+                    for row in shard_rows(path, groups=(group,)):
+                        if row["id"] in ids:
+                            yield whole_row(path, row)
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def split_of(path: Path) -> str:
@@ -140,16 +208,63 @@ def shard_rows(
         with opened(path) as file:
             for batch in batches(file, at_once, columns, groups):
                 yield from batch.to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
+    except UNREADABLE as error:
         raise unreadable(path) from error
+
+
+REMEDY = (
+    "Build the corpus again from its run folder, or fetch the dataset anew; 'sympatheia check' "
+    "tells what else is wrong."
+)
 
 
 def unreadable(path: Path) -> SympatheiaError:
     """What is said of a Parquet file that cannot be read."""
-    return SympatheiaError(
-        f"{path} is {'damaged' if path.is_file() else 'missing'}. Build the corpus again from its "
-        "run folder, or fetch the dataset anew; 'sympatheia check' tells what else is wrong."
-    )
+    if not path.is_file():
+        return SympatheiaError(f"{path} is missing. {REMEDY}")
+    if is_pointer(path):
+        return SympatheiaError(f"{path} is {POINTER}.")
+    return SympatheiaError(f"{path} is damaged. {REMEDY}")
+
+
+def schema_of(path: Path) -> pa.Schema:
+    """The columns that a Parquet file of a dataset should have."""
+    return TEXT_ROWS if path.parent.name == TEXT else ROWS
+
+
+def wrong_columns(path: Path, schema: pa.Schema) -> str:
+    """The columns that a Parquet file has or lacks beside those it should have, or nothing."""
+    wanted = schema_of(path)
+    if schema.equals(wanted):
+        return ""
+    wrong = {field.name for field in schema} ^ {field.name for field in wanted}
+    return one_line(", ".join(sorted(wrong))) or "other types"
+
+
+def whole_row(path: Path, row: Row) -> Row:
+    """A row of a Parquet file, in which there is a value in each column.
+
+    Raises:
+        SympatheiaError: one is missing, or is no number where one should be.
+    """
+    for name, value in row.items():
+        given = value.get("bytes") if isinstance(value, dict) else value
+        if given is None or given == b"" or (isinstance(given, float) and not math.isfinite(given)):
+            which = one_line(str(row["id"]))
+            raise SympatheiaError(f"The row {which} of {path} has no {name}. {REMEDY}")
+    return row
+
+
+def row_groups(path: Path) -> range:
+    """The numbers of a Parquet file's row groups.
+
+    Raises:
+        SympatheiaError: the file is missing or damaged.
+    """
+    try:
+        return range(pq.read_metadata(path).num_row_groups)
+    except UNREADABLE as error:
+        raise unreadable(path) from error
 
 
 def opened(path: Path) -> pq.ParquetFile:

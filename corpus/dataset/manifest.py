@@ -8,12 +8,13 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from corpus.errors import InvalidInput
+from corpus.git_lfs import POINTER, is_pointer
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.prompt_files import Prompts
-from corpus.plan.user_input import explain
+from corpus.plan.user_input import decoded, explain
 from schemas.prompts import AnchorFile, RuleFile, TopicFile
 from schemas.recipe import (
     Dedup,
@@ -30,6 +31,16 @@ from schemas.recipe import (
 NAME = "manifest.json"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+
+
+def _within_the_folder(name: str) -> str:
+    if not name.isprintable() or any(part in ("", ".", "..") for part in name.split("/")):
+        raise ValueError("a path within the folder is wanted")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_within_the_folder)]
 
 
 class _Part(BaseModel):
@@ -39,9 +50,9 @@ class _Part(BaseModel):
 class FileFacts(_Part):
     """Size, SHA-256 and, of a Parquet file, rows."""
 
-    bytes: int
+    bytes: Count
     sha256: Sha256
-    rows: int | None = None
+    rows: Count | None = None
 
 
 class Voice(_Part):
@@ -76,10 +87,15 @@ class Manifest(_Part):
     text_rules: dict[RuleName, RuleSetting] = {}
     clip_rules: dict[RuleName, RuleSetting] = {}
     layout: dict[str, Annotated[str, Field(pattern=r"^[te-]*$")]] | None = None
-    files: dict[str, FileFacts]
+    files: dict[FileName, FileFacts]
 
     def blueprint(self) -> Blueprint:
-        """What was to be made; its prompts have no templates, and no folder."""
+        """What was to be made; its prompts have no templates, and no folder.
+
+        Raises:
+            ValidationError: no recipe has these values together.
+            InvalidInput: an anchor is not among the prompts.
+        """
         recipe = Recipe(
             name=self.name,
             seed=self.seed,
@@ -156,10 +172,22 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         InvalidInput: there is none, or it was edited into something else.
     """
+    return opened_manifest(folder)[0]
+
+
+def opened_manifest(folder: Path) -> tuple[Manifest, Blueprint]:
+    """The manifest of a dataset folder, and what was to be made by it.
+
+    Raises:
+        InvalidInput: as `read_manifest`.
+    """
     path = folder / NAME
     try:
-        return Manifest.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+        if is_pointer(path):
+            raise InvalidInput(f"{path} is {POINTER}.")
+        manifest = Manifest.model_validate_json(decoded(path.read_bytes(), str(path)))
+        return manifest, manifest.blueprint()
+    except (FileNotFoundError, NotADirectoryError):
         raise InvalidInput(
             f"{folder} is not a dataset folder of this project: it has no {NAME}. Name a run "
             "folder, or the corpus/ folder in it."

@@ -24,21 +24,23 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pyarrow.parquet as pq
 
-from corpus.dataset.dataset_folder import DatasetFolder
+from corpus.dataset.dataset_folder import REMEDY, DatasetFolder, whole_row
 from corpus.dataset.shard_writer import Clip, Said, row_of, write_dataset
 from corpus.errors import InvalidInput, SympatheiaError
+from corpus.git_lfs import POINTER, is_pointer
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.prompt_files import Prompts
 from corpus.plan.slot_layout import LAYOUT
+from corpus.plan.user_input import shown
 from corpus.run.stage_tables import Row
-from corpus.sound.clip_audio import Undecodable, recode
+from corpus.sound.sound_files import Undecodable, recode
 from corpus.speech.clip_requests import QUERY, RESPONSE
 from corpus.store.files import take_name
 from schemas.audio import SAMPLE_RATE
 from schemas.recipe import BLOCK, Recipe
 from schemas.slots import EMOTIONAL, NEUTRAL, SPLITS, SUBSETS, PairSlot, Split
+from schemas.tables import ROWS
 
 UNKNOWN_TOPIC = "unknown"
 _NAME = r"[A-Za-z][A-Za-z0-9_]*?"
@@ -83,34 +85,35 @@ def export(folder: Path, output: Path) -> int:
 
     Raises:
         InvalidInput: there is no dataset in the folder, or the output is there already.
+        SympatheiaError: the dataset is damaged, or its rows are not those that were planned.
         OSError: the disk is full or fails.
     """
     dataset = DatasetFolder(folder)
-    shards = [path for path in dataset.readable if path.parent.name in SUBSETS]
+    dataset.require_planned()
     if output.exists():
         raise InvalidInput(f"{output} is there already; name a new folder.")
     unfinished = output.with_name(f".{output.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        pairs = sum(_export_shard(path, unfinished) for path in shards)
+        for subset in SUBSETS:
+            for path, row in dataset.rows(subset, ROWS.names):
+                _export_row(dataset.slots[row["id"]], path, whole_row(path, row), unfinished)
         take_name(unfinished, output)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return pairs
+    return len(dataset.slots)
 
 
-def _export_shard(path: Path, root: Path) -> int:
-    with pq.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
-            for row in file.read_row_group(group).to_pylist():
-                _export_row(row, root)
-        return int(file.metadata.num_rows)
-
-
-def _export_row(row: Row, root: Path) -> None:
-    subset, split = row["subset"], row["split"]
-    query_index = _query_index(row["query_id"])
-    asked, answered = row["query_emotion"], row["response_emotion"]
+def _export_row(slot: PairSlot, path: Path, row: Row, root: Path) -> None:
+    # What names files is taken from the plan: a row may say anything, ".." too.
+    subset, split = slot.query.subset, slot.query.split
+    query_index = _query_index(slot.query.id)
+    asked, answered = slot.query.emotion, slot.anchor
+    if (row["query_emotion"], row["response_emotion"]) != (asked, answered):
+        raise SympatheiaError(
+            f"The row {slot.id} of {path} is planned to be {asked} and {answered}, and not "
+            f"{shown(row['query_emotion'])} and {shown(row['response_emotion'])}. {REMEDY}"
+        )
     shared = {"query_text": row["query_text"], "query_emotion": _label(asked)}
     if subset == EMOTIONAL:
         index = query_index
@@ -123,11 +126,12 @@ def _export_row(row: Row, root: Path) -> None:
     _append(_metadata(root, subset, "text_pairs", split), pair)
     query = _clip_path(root, subset, split, QUERY, asked, query_index)
     if not query.exists():
-        _write_wav(query, row["query_audio"])
+        _write_wav(query, path, row, QUERY)
         if subset == NEUTRAL:
             unique = {"query_index": query_index, **shared}
             _append(_metadata(root, subset, "unique_queries", split), unique)
-    _write_wav(_clip_path(root, subset, split, RESPONSE, answered, index), row["response_audio"])
+    response = _clip_path(root, subset, split, RESPONSE, answered, index)
+    _write_wav(response, path, row, RESPONSE)
 
 
 def _append(path: Path, record: dict[str, Any]) -> None:
@@ -136,10 +140,13 @@ def _append(path: Path, record: dict[str, Any]) -> None:
         file.write(orjson.dumps(record) + b"\n")
 
 
-def _write_wav(path: Path, audio: Row) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    wav, *_ = recode(audio["bytes"], "WAV")
-    path.write_bytes(wav)
+def _write_wav(target: Path, shard: Path, row: Row, role: str) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        wav, *_ = recode(row[f"{role}_audio"]["bytes"], "WAV")
+    except Undecodable as error:
+        raise SympatheiaError(f"The {role} of {row['id']} in {shard}: {error} {REMEDY}") from error
+    target.write_bytes(wav)
 
 
 # Theirs to ours
@@ -234,6 +241,8 @@ def _read_pairs(source: Path, prompts: Prompts) -> tuple[dict[str, _Pair], list[
             path = _metadata(source, subset, "text_pairs", split)
             if not path.is_file():
                 continue
+            if is_pointer(path):
+                raise InvalidInput(f"{path} is {POINTER}.")
             with path.open("rb") as file:
                 for number, line in enumerate(file, start=1):
                     if number == 1:
@@ -270,7 +279,7 @@ def _read_pair(
     found = [_INDEX.fullmatch(name) for name in (index, query_index)]
     if not all(found):
         wrong = index if found[0] is None else query_index
-        raise InvalidInput(f"{where}: '{wrong}' is not an index of the published format.")
+        raise InvalidInput(f"{where}: {shown(wrong)} is not an index of the published format.")
     number, label = found[0]["number"], found[0]["label"]  # type: ignore[index]
     if (label and _anchor(label, prompts, where) != asked) or (answered != asked and label):
         raise InvalidInput(f"{where}: '{index}' is not an index of a pair that is {asked}.")
@@ -294,7 +303,9 @@ def _read_pair(
 
 def _words(value: object, key: str, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise InvalidInput(f"{where}: {key} has to be a text that says something (got {value!r}).")
+        raise InvalidInput(
+            f"{where}: {key} has to be a text that says something (got {shown(value)})."
+        )
     return value
 
 
@@ -304,7 +315,8 @@ def _anchor(label: object, prompts: Prompts, where: str) -> str:
     known = [anchor.name for anchor in prompts.anchors]
     if name not in known:
         raise InvalidInput(
-            f"{where}: '{label}' is not an anchor of {prompts.folder}; it has {', '.join(known)}."
+            f"{where}: {shown(label)} is not an anchor of {prompts.folder}; it has "
+            f"{', '.join(known)}."
         )
     return name
 
@@ -362,6 +374,8 @@ def _read_clip(path: Path) -> Clip:
     try:
         flac, frames, rate, channels = recode(path.read_bytes(), "FLAC")
     except Undecodable as error:
+        if is_pointer(path):
+            raise SympatheiaError(f"{path} is {POINTER}.") from error
         raise SympatheiaError(f"{path}: {error}. Remove it to have its pair left out.") from error
     if (rate, channels) != (SAMPLE_RATE, 1):
         raise InvalidInput(

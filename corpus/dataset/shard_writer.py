@@ -23,7 +23,7 @@ from corpus.plan.blueprint import Blueprint
 from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows
 from corpus.run.up_to_date import Stamp
-from corpus.sound.clip_audio import Undecodable, decode
+from corpus.sound.sound_files import Undecodable, decode
 from corpus.speech.builtin_voice import tts_model
 from corpus.speech.clip_requests import QUERY, RESPONSE
 from corpus.store.clips import Clips, DamagedClip

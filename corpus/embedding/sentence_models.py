@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from corpus.embedding.minilm import BUILTIN, Batch, batched, filled_up, workers
 from corpus.errors import InvalidInput
+from corpus.git_lfs import require_fetched
 
 if TYPE_CHECKING:  # torch and its company take seconds to import: only when something is embedded
     from sentence_transformers import SentenceTransformer
@@ -120,6 +121,7 @@ def _load(name: str) -> "SentenceTransformer":
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
+    require_fetched(name)
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:

@@ -10,7 +10,7 @@ from corpus.estimate.ranges import NOTHING, Range, total
 from corpus.estimate.remaining_work import CLIPS, TEXTS, Part
 from corpus.plan.blueprint import Blueprint
 from corpus.run.budget import answered
-from corpus.run.progress import read_progress
+from corpus.run.progress_file import read_progress
 from corpus.run.run_folder import RunFolder
 from corpus.store.digest_store import Store
 from schemas.recipe import Llm, Speech
@@ -70,7 +70,7 @@ class Resources:
         self._used = read_progress(folder.progress)["servers"]
         self._published: list[str] = []
         self._served = {
-            "llm": bool(recipe.llm.endpoints or recipe.llm.vllm.python),
+            "llm": bool(recipe.llm.endpoints or recipe.llm.vllm.started),
             "speech": recipe.speech.backend == "openai",
         }
         self._seconds = {

@@ -1,7 +1,6 @@
 """This machine: interpreter, packages, GPUs, proxies and certificates."""
 
 import os
-import shutil
 import subprocess
 import sys
 import urllib.request
@@ -15,20 +14,15 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from corpus.preflight.findings import Check, RunAhead, Seen, failed, passed, warning
+from corpus.preflight.gpus import ANSWER_SECONDS, look_at_gpus
 from corpus.run.release import LOCK
 from corpus.servers.http_clients import require_key
 from corpus.servers.proxies import given, is_local, proxy_for
 from corpus.voices import embedded_text_server
+from corpus.voices.vllm_environment import vllm_python
 
 TRIED = ((3, 11), (3, 13))
 """First and last version of Python that the project is set up and tried with."""
-
-DRIVER = Path("/proc/driver/nvidia/version")
-DEVICES = Path("/dev")
-"""Where NVIDIA's driver shows itself and its GPUs."""
-
-ANSWER_SECONDS = 20.0
-"""For a small program to answer; one on a cold network disk takes some."""
 
 _PROJECT = "sympatheia-corpus"
 _SET_UP = "Run 'make setup' in the project."
@@ -86,74 +80,12 @@ def _locked(lock: Path) -> Mapping[str, str]:
     return {canonicalize_name(name): version.split()[0] for name, _, version in pairs if version}
 
 
-def _gpu(_: RunAhead) -> Seen:
-    there = _gpus_there()
-    try:
-        import torch
-    except (ImportError, OSError) as error:
-        return failed(
-            f"PyTorch cannot be loaded ({error}).",
-            "Install it with the libraries it needs: remove .venv and run 'make setup'.",
-        )
-    build = f"PyTorch {torch.__version__}"
-    if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        driver = f", driver {_driver()}" if _driver() else ""
-        return passed(f"{build} computes on {', '.join(names)}{driver}.")
-    if not there:
-        return passed(f"{build} computes on the CPU; no NVIDIA GPU is seen on this machine.")
-    if torch.version.cuda is None:
-        remedy = (
-            "Training and speech tokens would be computed by the CPU. For the GPU remove .venv and "
-            "run 'make setup' where pip's index has PyTorch's CUDA build, as the usual one has."
-        )
-        return warning(f"There is a GPU ({there}), but {build} is a build for CPUs.", remedy)
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if hidden is not None:
-        return warning(
-            f"There is a GPU ({there}), which CUDA_VISIBLE_DEVICES={hidden!r} hides from {build}.",
-            "Unset CUDA_VISIBLE_DEVICES, or leave it where the CPU is to train.",
-        )
-    return warning(
-        f"There is a GPU ({there}), but {build}, for CUDA {torch.version.cuda}, cannot use it.",
-        "Update the driver to one for that CUDA, or install a PyTorch that suits the driver.",
-    )
-
-
-def _gpus_there() -> str:
-    """What shows that there is a GPU, in words; empty if nothing does."""
-    if program := shutil.which("nvidia-smi"):
-        try:
-            answer = subprocess.run(
-                [program, "-L"], capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return "nvidia-smi does not answer"
-        names = [
-            line.partition(" (UUID")[0] for line in answer.stdout.splitlines() if "GPU" in line
-        ]
-        if answer.returncode == 0 and names:
-            return "; ".join(names)
-    devices = sorted(path.name for path in DEVICES.glob("nvidia[0-9]*"))
-    if devices:
-        return ", ".join(devices)
-    return f"driver {_driver()}" if _driver() else ""
-
-
-def _driver() -> str:
-    """The version of NVIDIA's driver; empty without one."""
-    if not DRIVER.is_file():
-        return ""
-    words = DRIVER.read_text(encoding="utf-8", errors="replace").split()
-    return next((word for word in words if word[0].isdigit() and "." in word), "of some version")
-
-
 def _embedded_text(ahead: RunAhead) -> Seen | None:
     if ahead.blueprint is None or ahead.blueprint.recipe.llm.endpoints:
         return None
     llm = ahead.blueprint.recipe.llm
-    if llm.vllm.python:
-        return _own_vllm(llm.vllm.python)
+    if llm.vllm.started:
+        return _own_vllm(vllm_python(llm.vllm.python))
     weights = embedded_text_server.weights()
     if find_spec("xllamacpp") is None:
         return failed("xllamacpp, which serves the embedded text model, is missing.", _SET_UP)
@@ -169,12 +101,13 @@ def _own_vllm(python: str) -> Seen:
     except (OSError, subprocess.TimeoutExpired) as error:
         return failed(
             f"llm.vllm.python: {python} does not run ({type(error).__name__}).",
-            "Name the Python of an environment in which vLLM is installed.",
+            "Name the Python of an environment that has vLLM, or none: then that of 'make "
+            "setup-vllm' is taken.",
         )
     if answer.returncode:
         return failed(
             f"llm.vllm.python: {python} has no vLLM.",
-            f"Install it there with '{python} -m pip install vllm', or name another environment's.",
+            "Run 'make setup-vllm' in the project and name none, or name another environment's.",
         )
     return passed(f"vLLM {answer.stdout.strip()} of {python} will be started for the texts.")
 
@@ -259,7 +192,7 @@ ENVIRONMENT: tuple[Check[RunAhead], ...] = (
     Check(
         "gpu",
         "PyTorch's build, devices and driver; a GPU that PyTorch cannot use is a warning.",
-        _gpu,
+        lambda _: look_at_gpus(),
     ),
     Check(
         "own_text_server",

@@ -17,14 +17,14 @@ import numpy as np
 import orjson
 import soundfile
 
-from corpus.dataset.dataset_folder import DatasetFolder
-from corpus.errors import InvalidInput, SympatheiaError
-from corpus.run.progress import read_progress
+from corpus.dataset.dataset_folder import REMEDY, DatasetFolder
+from corpus.errors import SympatheiaError
+from corpus.run.progress_file import read_progress
 from corpus.run.run_folder import TRAINED, RunFolder
 from corpus.run.stage_tables import Row, read_rows
 from corpus.servers.chat_requests import ChatAnswer
-from corpus.sound.clip_audio import decode
 from corpus.sound.prosody import FEATURES, correlations
+from corpus.sound.sound_files import Undecodable, decode
 from corpus.speech.clip_requests import QUERY, RESPONSE
 from corpus.store.digest_store import Store
 from corpus.text.queries import NEAR_DUPLICATE
@@ -53,9 +53,10 @@ def gather(dataset: DatasetFolder) -> Facts:
     dataset was opened without it.
 
     Raises:
-        InvalidInput: the dataset has none of the rows it was planned to have.
-        SympatheiaError: a file of the dataset or of the run is missing or damaged.
+        SympatheiaError: the rows are not those that were planned, or a file of the dataset or of
+            the run is missing or damaged.
     """
+    dataset.require_planned()
     run, counted = dataset.run, _counted(dataset)
     threshold = dataset.manifest.dedup.threshold
     facts = {
@@ -126,12 +127,7 @@ def _by_role() -> dict[str, dict[str, list[float]]]:
 
 def _counted(dataset: DatasetFolder) -> _Counted:
     pairs = dataset.pairs()
-    first = next(pairs, None)
-    if first is None:
-        raise InvalidInput(
-            f"{dataset.root} has no rows of its plan; 'sympatheia check {dataset.root}' shows what "
-            "is wrong with it."
-        )
+    first = next(pairs)
     counted = _Counted(first["llm_model"], first["tts_model"])
     for row in chain((first,), pairs):
         counted.add(row)
@@ -349,13 +345,14 @@ def samples(dataset: DatasetFolder) -> Iterator[Sample]:
     found = {row["id"]: row for row in dataset.pairs_with_audio(chosen)}
     for row_id in sorted(found, key=chosen.__getitem__):
         row = found[row_id]
-        yield Sample(
-            row, _mp3(row[f"{QUERY}_audio"]["bytes"]), _mp3(row[f"{RESPONSE}_audio"]["bytes"])
-        )
+        yield Sample(row, _mp3(row, QUERY), _mp3(row, RESPONSE))
 
 
-def _mp3(clip: bytes) -> bytes:
-    samples, rate = decode(clip)
+def _mp3(row: Row, role: str) -> bytes:
+    try:
+        samples, rate = decode(row[f"{role}_audio"]["bytes"])
+    except Undecodable as error:
+        raise SympatheiaError(f"The {role} of {row['id']}: {error} {REMEDY}") from error
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, rate, format="MP3")
     return buffer.getvalue()

@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from corpus.errors import SympatheiaError
+from corpus.run.progress_file import read_progress
 from corpus.servers.load_balancing import EndpointState
 from corpus.store.files import write_whole
 
@@ -283,30 +284,6 @@ class Progress:
             snapshot = orjson.dumps(self.snapshot(), option=orjson.OPT_INDENT_2)
             self._sync()
             write_whole(self._path, snapshot)
-
-
-def read_progress(path: Path) -> dict[str, Any]:
-    """What the last build of a run put on file; without stages where there was none.
-
-    Raises:
-        SympatheiaError: the file was changed on disk.
-    """
-    try:
-        found = orjson.loads(path.read_bytes()) if path.is_file() else {}
-        return {name: _groups(found.get(name, {})) for name in ("stages", "servers")}
-    except (orjson.JSONDecodeError, AttributeError, TypeError) as error:
-        raise SympatheiaError(f"{path} is damaged ({error}). The next build begins it anew.") from (
-            error
-        )
-
-
-def _groups(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """A mapping of mappings.
-
-    Raises:
-        AttributeError, TypeError: it is none.
-    """
-    return {name: {**group} for name, group in found.items()}
 
 
 def _servers_on_file(path: Path | None) -> dict[str, Any]:

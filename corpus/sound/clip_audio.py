@@ -29,11 +29,9 @@ import soundfile
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
-from corpus.errors import SympatheiaError
+from corpus.sound.sound_files import Samples, Undecodable, decode, decoded
 from schemas.audio import SAMPLE_RATE
 
-HEARING_RATE = 16_000
-"""Hz; what the recogniser of speech and DNSMOS were trained on."""
 FRAME_SECONDS = 0.010
 SILENT_BELOW_PEAK_DB = 45.0
 """A frame this far below the clip's loud frames is silence: under soft consonants, over the noise
@@ -49,9 +47,6 @@ good clips look cut (`benchmarks/real_voices.py`)."""
 WHOLE_CODES = ("", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
 """Subtypes of libsndfile's that keep what 16 bits hold; "" where samples came without a file. Any
 other, such as MP3, Vorbis, mu-law or 8 bits, is heard in what is trained on the corpus."""
-UNKNOWN_BYTES = 2**28
-"""A WAV header that promises as much, 90 minutes of the corpus's format, was written before the
-length was known, whatever number the server put there."""
 MAX_OFFSET = 10 ** (-60 / 20)
 """Mean of the samples from which on it is taken away: -60 dBFS, far below what a margin of silence
 has by itself; the builtin voice stays below 2e-5, and most models at about nothing."""
@@ -66,14 +61,9 @@ LOUDNESS_BLOCK_SECONDS = 0.4
 HIGHEST_PEAK = 10 ** (-1 / 20)
 """Headroom of 1 dB under full scale, as EBU R 128 asks for; a clip that would reach beyond stays
 quieter than its style's loudness."""
-RATES = range(4_000, 384_001)
-"""Hz; a file that claims another rate is damaged, and resampling it could take all memory."""
-
-Samples = NDArray[np.float32]
-
-
-class Undecodable(SympatheiaError, ValueError):
-    """Bytes that are not a whole sound file; the message says why."""
+LARGEST_SAMPLE = 1e6
+"""What is beyond it in a file of floats is no sound: full scale is 1, or 32,768 where a server
+forgot to divide."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +80,8 @@ class ClipMeasures:
         sample_rate: Hz.
         channels: Number of channels.
         seconds: Duration.
-        finite: False if a sample is infinite or not a number; such samples count as 0 below.
+        finite: False if a sample is infinite, absurdly large or not a number; such samples count
+            as 0 below.
         peak: Largest absolute sample, 1.0 is full scale.
         clipped_share: Share of samples at full scale.
         level: RMS over the frames that are not silent, dBFS.
@@ -157,24 +148,6 @@ def seconds_of(data: bytes) -> float:
     return float(info.frames / info.samplerate)
 
 
-def recode(data: bytes, container: str) -> tuple[bytes, int, int, int]:
-    """A 16-bit clip in another container ("FLAC", "WAV"), sample for sample the same.
-
-    Returns:
-        The new bytes, the number of frames, the rate in Hz and the number of channels.
-
-    Raises:
-        Undecodable: If the bytes are no sound file.
-    """
-    try:
-        steps, rate = soundfile.read(io.BytesIO(data), dtype="int16", always_2d=True)
-    except (soundfile.LibsndfileError, TypeError) as error:
-        raise Undecodable(f"The clip cannot be decoded: {error}") from error
-    file = io.BytesIO()
-    soundfile.write(file, steps, rate, format=container, subtype="PCM_16")
-    return file.getvalue(), len(steps), int(rate), steps.shape[1]
-
-
 def _encoded(samples: Samples, container: str, rate: int) -> bytes:
     if samples.ndim != 1 or not np.all(np.abs(samples) <= 1.0):
         raise ValueError("A clip is encoded from mono, finite samples within -1 and 1.")
@@ -185,68 +158,10 @@ def _encoded(samples: Samples, container: str, rate: int) -> bytes:
     return file.getvalue()
 
 
-def decode(data: bytes) -> tuple[Samples, int]:
-    """The samples (samples, channels) and the rate in Hz of a FLAC, WAV or Ogg file.
-
-    Raises:
-        Undecodable: If the bytes are no sound file, or only the beginning of one.
-    """
-    samples, rate, _ = _decoded(data)
-    return samples, rate
-
-
-def samples_for_hearing(clip: bytes) -> Samples:
-    """The samples (samples,) of a finished clip at `HEARING_RATE`."""
-    samples: Samples = resample_poly(
-        decode(clip)[0][:, 0], HEARING_RATE // 1000, SAMPLE_RATE // 1000
-    )
-    return samples
-
-
-def _decoded(data: bytes) -> tuple[Samples, int, str]:
-    """What `decode` gives, and how the samples were written."""
-    try:
-        with soundfile.SoundFile(io.BytesIO(_with_true_sizes(data))) as file:
-            samples: Samples = file.read(dtype="float32", always_2d=True)
-            promised, rate, coding = file.frames, int(file.samplerate), str(file.subtype)
-    except (soundfile.LibsndfileError, TypeError) as error:
-        raise Undecodable(f"The clip cannot be decoded: {error}") from error
-    if len(samples) < promised:
-        raise Undecodable(_TRUNCATED)
-    return samples, rate, coding
-
-
-_TRUNCATED = "The clip is truncated: its header promises more sound than it has."
-
-
-def _with_true_sizes(data: bytes) -> bytes:
-    """A WAV file with the sizes that it has, where its header was written before they were known.
-
-    Raises:
-        Undecodable: it ends before its header says; the library reads it without complaint.
-    """
-    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
-        return data
-    at = 12
-    while data[at : at + 4] != b"data":
-        if at + 8 > len(data):
-            return data  # no sound at all, which the library says better
-        at += 8 + int.from_bytes(data[at + 4 : at + 8], "little")
-        at += at % 2
-    told = int.from_bytes(data[at + 4 : at + 8], "little")
-    left = len(data) - at - 8
-    whole = int.from_bytes(data[4:8], "little") == len(data) - 8
-    size = left if told >= UNKNOWN_BYTES or (told == 0 and not whole) else told
-    if size > left:
-        raise Undecodable(_TRUNCATED)
-    sizes = (len(data) - 8).to_bytes(4, "little"), size.to_bytes(4, "little")
-    return data[:4] + sizes[0] + data[8 : at + 4] + sizes[1] + data[at + 8 :]
-
-
 def measure(data: bytes) -> ClipMeasures:
     """Decodes a clip and measures it."""
     try:
-        samples, rate, coding = _decoded(data)
+        samples, rate, coding = decoded(data)
     except Undecodable as error:
         return ClipMeasures(problem=str(error))
     return _centred(samples, rate, coding)[1]
@@ -263,7 +178,7 @@ def finish(data: bytes, loudness: float) -> tuple[bytes | None, ClipMeasures]:
         The finished clip as FLAC, None for one that has no finite sound; the measures.
     """
     try:
-        samples, rate, coding = _decoded(data)
+        samples, rate, coding = decoded(data)
     except Undecodable as error:
         return None, ClipMeasures(problem=str(error))
     return finish_samples(samples, rate, loudness, coding)
@@ -273,8 +188,6 @@ def finish_samples(
     samples: Samples, rate: int, loudness: float, coding: str = ""
 ) -> tuple[bytes | None, ClipMeasures]:
     """`finish` for samples (samples, channels) at a rate in Hz."""
-    if rate not in RATES:
-        return None, ClipMeasures(problem=f"The clip claims to have {rate} samples a second.")
     samples, measures = _centred(samples, rate, coding)
     if not measures.finite:
         return None, measures
@@ -314,8 +227,10 @@ def _with_margins(sound: NDArray[np.float64], measures: ClipMeasures) -> NDArray
 def _centred(samples: Samples, rate: int, coding: str) -> tuple[Samples, ClipMeasures]:
     """Samples around zero, and what is measured of them."""
     measures = replace(_measured(samples, rate), coding=coding)
-    offset = samples.mean(axis=0, dtype=np.float64) if len(samples) else np.zeros(1)
-    if not measures.finite or (np.abs(offset) <= MAX_OFFSET).all():
+    if not measures.finite or not len(samples):
+        return samples, measures
+    offset = samples.mean(axis=0, dtype=np.float64)
+    if (np.abs(offset) <= MAX_OFFSET).all():
         return samples, measures
     # The mean of loud, clipped speech lies off zero too, but there silence lies at zero.
     frame = max(1, min(len(samples), round(rate * FRAME_SECONDS)))
@@ -350,9 +265,10 @@ def _loudness(sound: NDArray[np.float64], rate: int = SAMPLE_RATE) -> float:
 def _measured(samples: Samples, rate: int) -> ClipMeasures:
     channels = samples.shape[1]
     sound = samples[:, 0] if channels == 1 else samples.mean(axis=1)
-    finite = bool(np.isfinite(sound).all())
+    sane = np.abs(sound) <= LARGEST_SAMPLE
+    finite = bool(sane.all())
     if not finite:
-        sound = np.nan_to_num(sound, nan=0.0, posinf=0.0, neginf=0.0)
+        sound = np.where(sane, sound, np.float32(0.0))
     size = np.abs(sound)
     frame = max(1, round(rate * FRAME_SECONDS))
     whole = sound[: len(sound) // frame * frame].reshape(-1, frame)

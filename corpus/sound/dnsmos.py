@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corpus.errors import InvalidInput
-from corpus.sound.clip_audio import HEARING_RATE, samples_for_hearing
+from corpus.sound.sound_files import HEARING_RATE, samples_for_hearing
 
 
 def require_dnsmos() -> None:

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corpus.compute.local_or_dask import Workers
-from corpus.sound.clip_audio import decode, samples_for_hearing
 from corpus.sound.dnsmos import dnsmos
 from corpus.sound.prosody import prosody
+from corpus.sound.sound_files import decode, samples_for_hearing
 from corpus.sound.word_error_rate import word_error_rate
 from corpus.store.append_only_records import Records
 from corpus.store.digest_store import Store

@@ -25,6 +25,7 @@ from typing import Any
 from corpus.errors import SympatheiaError
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.rules import Verdict
+from corpus.plan.user_input import one_line
 from corpus.servers.chat_requests import ChatAnswer, ChatRequest, problem
 from corpus.store.digest_store import Store
 from corpus.store.line_log import Log, damaged
@@ -169,7 +170,8 @@ def standing(entries: Iterable[dict[str, Any]], path: Path) -> defaultdict[str, 
                 _require_next(decision, by_slot[decision.slot])
                 by_slot[decision.slot].append(decision)
         except (KeyError, TypeError, ValueError) as error:
-            raise damaged(path, f"line {number} is no decision: {error}") from error
+            why = f"line {number} is no decision: {one_line(str(error))}"
+            raise damaged(path, why) from error
     return by_slot
 
 

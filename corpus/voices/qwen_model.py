@@ -24,8 +24,9 @@ import numpy as np
 
 from corpus.compute.worker_processes import worker_processes
 from corpus.errors import InvalidInput, SympatheiaError
-from corpus.sound.clip_audio import Samples, encode_flac, encode_wav
+from corpus.sound.clip_audio import encode_flac, encode_wav
 from corpus.sound.clip_rejection_rules import MAX_GAP_SECONDS, MAX_SECONDS_PER_WORD, SPARE_SECONDS
+from corpus.sound.sound_files import Samples
 from schemas.audio import SAMPLE_RATE
 
 if TYPE_CHECKING:

@@ -101,13 +101,12 @@ def encode(folder: Path, speech_tokenizer: str, device: str | None, output: Path
 
     Tokens are kept: after a kill the same command goes on where it was.
     """
-    from corpus.adapter.training_sequences import encode_corpus
+    from corpus.adapter.training_sequences import encode_corpus, where_encoded
     from corpus.run.progress import Progress
     from flows.display import shown
 
     devices = [one.strip() for one in device.split(",")] if device else None
-    where = f" on {', '.join(devices)}" if devices else ""
-    click.echo(f"speech tokens by {speech_tokenizer}{where}", err=True)
+    say(f"Speech tokens by {speech_tokenizer} {where_encoded(folder, devices)}")
     progress = Progress(None)
     with shown(progress):
         sequences = encode_corpus(folder, speech_tokenizer, devices, output, progress)
@@ -312,7 +311,7 @@ def respond(folder: Path, **asked: Any) -> None:  # noqa: ANN401  (the order see
 
     order = ResponsesOrder(corpus=folder, **asked)
     with prefect_api():
-        from flows.responses import answer_queries
+        from flows.adapter import answer_queries
 
         counts = answer_queries(order)
     tell(f"Done: {sum(counts.values()):,} responses, {counts.get('ok', 0):,} of them ok.")

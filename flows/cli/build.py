@@ -55,7 +55,7 @@ def build(recipe: str, run_dir: Path | None, overrides: tuple[str, ...], until: 
 
 def _announce(asked: "Resolved") -> None:
     recipe, plan = asked.blueprint.recipe, asked.blueprint.plan
-    own = "a vLLM of its own" if recipe.llm.vllm.python else "the embedded server"
+    own = "a vLLM of its own" if recipe.llm.vllm.started else "the embedded server"
     servers = ", ".join(recipe.llm.endpoints) or own
     voices = ", ".join(recipe.speech.endpoints) or "the builtin voice"
     say(f"{recipe.name}: {plan.pair_count:,} pairs from {plan.query_count:,} queries")

@@ -30,7 +30,7 @@ def _port(default: int) -> Callable[[Command], Command]:
 
 @click.group(
     epilog="For a corpus worth training on, serve the text model with vLLM, name its address in "
-    "llm.endpoints, or let a build start it (llm.vllm.python):\n\n"
+    "llm.endpoints, or let a build start it (llm.vllm.start):\n\n"
     "\b\n"
     "vllm serve Qwen/Qwen3-32B --port 8000 --reasoning-parser qwen3 \\\n"
     "    --enable-prefix-caching --tensor-parallel-size 2"

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from corpus.checks.gates import Outcome
 from corpus.preflight.findings import Finding, in_one_line
-from corpus.run.progress import read_progress
+from corpus.run.progress_file import read_progress
 from corpus.run.run_folder import RunFolder
 from corpus.text.response_similarity import near_twins
 from flows.display import duration, servers_tables, stages_table

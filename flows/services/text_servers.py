@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from corpus.servers.proxies import given
+from corpus.voices.vllm_environment import vllm_python
 from flows.services.child import Child, Kind
 from schemas.recipe import Vllm
 
@@ -51,9 +52,10 @@ def vllm_server(model: str, vllm: Vllm, log: Path) -> Iterator[str]:
         log: the file that takes what vLLM prints.
 
     Raises:
+        InvalidInput: no Python has vLLM.
         SympatheiaError: it does not come up.
     """
-    arguments = [vllm.python, "--model", model, *vllm.arguments]
+    arguments = [vllm_python(vllm.python), "--model", model, *vllm.arguments]
     kind = Kind("vllm", "/v1/models", vllm.ready_seconds, VLLM_STOP_SECONDS, given())
     with log.open("w+b") as file, Child(kind, arguments, file) as child:
         yield f"{child.ready()}/v1"

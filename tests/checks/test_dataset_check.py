@@ -5,7 +5,6 @@ import json
 import shutil
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
@@ -16,11 +15,13 @@ from corpus.checks.file_gates import check_card, check_files, check_parquet
 from corpus.checks.inspection import Inspection
 from corpus.checks.row_gates import check_light_config, check_queries_apart, check_rows, check_texts
 from corpus.dataset.dataset_folder import DatasetFolder
-from corpus.dataset.manifest import NAME, facts_of
+from corpus.dataset.manifest import NAME
 from corpus.errors import InvalidInput
-from corpus.sound.clip_audio import decode, encode_flac
+from corpus.sound.clip_audio import encode_flac
+from corpus.sound.sound_files import decode
 from schemas.audio import SAMPLE_RATE
 from schemas.tables import ROWS, TEXT_ROWS
+from tests.support.datasets import POINTER, accept_files, rewrite, shard
 from tests.support.line import typed
 
 
@@ -46,39 +47,17 @@ def failed_of(folder, *groups):
     return {gate.name: gate for gate in look.gates.all if not gate.passed}
 
 
-def accept_files(folder):
-    """Brings the manifest in line with the files, so that other gates have to find the damage."""
-    path = folder / NAME
-    manifest = json.loads(path.read_bytes())
-    manifest["files"] = {
-        file.relative_to(folder).as_posix(): facts_of(
-            file, pq.read_metadata(file).num_rows if file.suffix == ".parquet" else None
-        ).model_dump()
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and file != path
-    }
-    path.write_text(json.dumps(manifest))
-
-
-def shard(folder, part="neutral", split="train"):
-    (path,) = (folder / "data" / part).glob(f"{split}-*.parquet")
-    return path
-
-
-def rewrite(path, change, schema=None, **options):
-    """Writes a shard again with its rows as `change` leaves or returns them."""
-    schema = schema or (TEXT_ROWS if path.parent.name == "text" else ROWS)
-    rows = pq.read_table(path).to_pylist()
-    rows = change(rows) or rows
-    table = pa.Table.from_pylist(rows, schema=schema)
-    pq.write_table(table, path, **{"write_page_index": True, **options})
-
-
 def test_a_whole_dataset_passes_wherever_it_lies(whole, dataset):
     assert failed(whole) == {}
     (dataset / ".cache" / "huggingface").mkdir(parents=True)
     (dataset / ".cache" / "huggingface" / "download.lock").write_text("")
     (dataset / ".gitattributes").write_text("*.parquet filter=lfs\n")
+    (dataset / ".git" / "lfs" / "objects").mkdir(parents=True)
+    (dataset / ".git" / "config").write_text("[core]\n")
+    (dataset / ".git" / "lfs" / "objects" / "copy.parquet").write_text("x")
+    manifest, card = dataset / NAME, dataset / "README.md"
+    manifest.write_bytes(b"\xef\xbb\xbf" + manifest.read_bytes().replace(b"\n", b"\r\n"))
+    card.write_bytes(card.read_bytes().replace(b"\n", b"\r\n"))
     assert failed(dataset) == {}
 
 
@@ -108,6 +87,8 @@ FILES = {
     "a file too many": (lambda f: (f / "notes.txt").write_text("x"), "file_not_in_manifest"),
     "a flipped byte": (lambda f: flip(shard(f, "emotional")), "checksum"),
     "half a shard": (lambda f: truncate(shard(f)), "unreadable"),
+    "a pointer for a shard": (lambda f: shard(f).write_bytes(POINTER), "unreadable"),
+    "a shard without rows": (lambda f: rewrite(shard(f), lambda _: []), "rows_in_file"),
     "an HTML page for a shard": (lambda f: shard(f).write_text("<html>"), "unreadable"),
     "a shard renamed": (
         lambda f: shard(f).rename(shard(f).with_name("train-00001-of-00002.parquet")),
@@ -282,6 +263,7 @@ ROW_DAMAGE = {
     "an overdriven clip": (clip_as(lambda s: encode_flac((s * 60).clip(-1, 1))), "clip"),
     "four times as long": (clip_as(lambda s: encode_flac(np.tile(s, 8))), "clip"),
     "a clip cut in a vowel": (clip_as(cut_in_a_vowel), "clip"),
+    "no duration": (setting("emotional", response_seconds=float("nan")), "clip_seconds"),
     "a wrong duration": (setting("emotional", response_seconds=99.0), "clip_seconds"),
     "a clip too soft": (clip_as(lambda s: encode_flac(s * 0.5)), "clip_loudness"),
     "a silent end": (clip_as(lambda s: encode_flac(np.pad(s, (0, 24_000)))), "clip_ends"),

@@ -13,23 +13,13 @@ from corpus.dataset.dataset_folder import CLIPS_AT_ONCE, DatasetFolder, shard_ro
 from corpus.errors import SympatheiaError
 from schemas.slots import EMOTIONAL, NEUTRAL, SPLITS, SUBSETS
 from schemas.tables import ROWS, TEXT_ROWS
+from tests.support.datasets import accept_files, rewrite, shard
 
 
 @pytest.fixture
 def copy(whole, tmp_path):
     """A copy to change: the dataset folder alone, as one downloaded."""
     return shutil.copytree(whole / "corpus", tmp_path / "dataset")
-
-
-def shard(folder, part, split):
-    (path,) = (folder / "data" / part).glob(f"{split}-*.parquet")
-    return path
-
-
-def rewrite(path, change):
-    rows = pq.read_table(path).to_pylist()
-    rows = change(rows) or rows
-    pq.write_table(pa.Table.from_pylist(rows, schema=ROWS), path)
 
 
 def test_a_run_folder_and_its_dataset_folder_have_the_same_pairs(whole):
@@ -68,6 +58,7 @@ def test_an_id_that_comes_twice_or_is_not_planned_is_one_pair_or_none(copy):
 
     before = list(DatasetFolder(copy).pairs())
     rewrite(shard(copy, EMOTIONAL, "train"), change)
+    accept_files(copy)
     assert list(DatasetFolder(copy).pairs()) == before
 
 
@@ -135,6 +126,7 @@ def test_what_was_added_is_gone_or_was_changed_is_named_by_column(whole, copy):
         del rows[2]
 
     rewrite(shard(copy, EMOTIONAL, "train"), change)
+    accept_files(copy)
     one, other = DatasetFolder(whole), DatasetFolder(copy)
     texts, clips = compared(one, other, audio=False), compared(one, other, audio=True)
     assert texts.changed == {"topic": (ids[0],)}

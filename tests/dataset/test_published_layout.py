@@ -15,7 +15,8 @@ from corpus.errors import SympatheiaError
 from corpus.plan.blueprint import Blueprint
 from schemas.audio import SAMPLE_RATE
 from schemas.slots import SUBSETS
-from tests.support.line import typed
+from tests.support.datasets import POINTER
+from tests.support.line import copy_prompts, typed
 
 VOICES = ('speech.query_voice="wren"', 'speech.response_voice="heron"')
 BUILTIN = ('speech.backend="builtin"', "speech.endpoints=[]", 'speech.model=""', *VOICES)
@@ -49,6 +50,14 @@ def rows_of(corpus):
         for subset in SUBSETS
         for path in sorted((corpus / "data" / subset).glob("*.parquet"))
         for row in pq.read_table(path).to_pylist()
+    }
+
+
+def files_in(folder):
+    return {
+        path.relative_to(folder).as_posix(): sorted(path.read_bytes().splitlines())
+        for path in folder.rglob("*")
+        if path.is_file()
     }
 
 
@@ -224,6 +233,14 @@ BAD = {
         lambda s: any_wav(s).write_text("<html>"),
         "cannot be decoded.*Remove it",
     ),
+    "a pointer for a clip": (
+        lambda s: any_wav(s).write_bytes(POINTER),
+        "wav is a Git LFS pointer.*'git lfs pull'",
+    ),
+    "a pointer for metadata": (
+        lambda s: pairs_file(s).write_bytes(POINTER),
+        "text_pairs_train.jsonl is a Git LFS pointer",
+    ),
     "nothing there": (
         lambda s: [shutil.rmtree(s / subset) for subset in ("Emotional", "Neutral")],
         "is not a corpus in the published layout",
@@ -247,10 +264,33 @@ def test_bad_input_is_refused_by_name_and_leaves_nothing(source, read_back, tmp_
 def test_metadata_with_a_byte_order_mark_and_without_a_topic_is_read(source, read_back):
     edit(pairs_file(source), lambda lines: lines[0].update(topic=None))
     path = pairs_file(source)
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
     done, ours = read_back(source)
     assert done.pairs == 42
     assert "unknown" in {row["topic"] for row in rows_of(ours).values()}
+
+
+def test_an_anchor_of_two_words_goes_out_and_comes_back(whole, source, read_back, tmp_path):
+    def with_two_words(data):
+        data["anchors"][0]["name"] = "at_ease"
+        data["aliases"] = {}
+
+    folder = copy_prompts(tmp_path / "prompts", with_two_words)
+    ours = (*BUILTIN, f'prompts="{folder}"')
+    for path in source.rglob("*"):
+        if path.suffix == ".jsonl":
+            path.write_text(path.read_text().replace("Sad", "At_ease"))
+    for path in sorted(source.rglob("*sad*"), reverse=True):
+        path.rename(path.with_name(path.name.replace("sad", "at_ease")))
+    for path in source.rglob("*_Sad*.wav"):
+        path.rename(path.with_name(path.name.replace("Sad", "At_ease")))
+    blueprint = Blueprint.named("sympatheia-18k", ours)
+    import_corpus(source, tmp_path / "once", blueprint)
+    export(tmp_path / "once", tmp_path / "theirs")
+    assert files_in(tmp_path / "theirs") == files_in(source)
+    import_corpus(tmp_path / "theirs", tmp_path / "twice", blueprint)
+    assert "emotional-at_ease-00000" in rows_of(tmp_path / "twice")
+    assert files_in(tmp_path / "twice") == files_in(tmp_path / "once")
 
 
 def test_labels_of_other_datasets_are_taken_for_their_anchors(source, read_back):

@@ -10,6 +10,9 @@ import psutil
 import pytest
 
 from corpus.run.run_folder import RunFolder
+from corpus.voices import vllm_environment
+from flows.services.text_servers import vllm_server
+from schemas.recipe_llm import Vllm
 from tests.support.line import start, sympatheia, typed, write_recipe
 
 pytestmark = pytest.mark.usefixtures("shared_prefect")
@@ -91,6 +94,18 @@ def test_it_gets_the_model_and_arguments_and_is_there_for_the_texts_alone(tmp_pa
     (tmp_path / "arguments").unlink()
     assert sympatheia(*asked).returncode == 0
     assert not (tmp_path / "arguments").exists()
+
+
+def test_where_no_python_is_named_that_of_the_project_s_own_environment_is_started(
+    tmp_path, build, monkeypatch
+):
+    _, command = build
+    command()  # writes the program
+    monkeypatch.setattr(vllm_environment, "MADE", tmp_path / "python")
+    with vllm_server("fake", Vllm(start=True), tmp_path / "log") as address:
+        assert address.startswith("http://127.0.0.1:")
+        assert servers_of(tmp_path)
+    assert servers_of(tmp_path) == []
 
 
 def test_it_ends_with_a_run_that_is_killed(tmp_path, build):

@@ -21,59 +21,9 @@ from corpus.plan.recipe_files import (
     recipe_prompts,
 )
 from corpus.servers.chat_requests import ChatRequest
+from tests.support.mutations import VALUES, YAML_VALUES, in_words, mutate_value, mutated_bytes
 
 SEEDS = range(40)
-LONGEST = 3000
-"""Characters of a message: ten problems, each with two names, and the path of a file."""
-
-BYTES = [
-    *(b"\0", b"\xff", b"\xef\xbb\xbf", b"\xff\xfe", b"\xc3", b"\r", b"\n", b"\t", b"\x1b", b"\x7f"),
-    *(b"&a ", b"*a", b"<<: *a", b"!!int ", b"!!set {a}", b"{{ topic }}", b"- [", b"{a: ", b"%TAG"),
-    *(b"[[user]]", b"---\n", b": ", b"'", b'"', b'"""', b"\\ud800", b"\\x00", b"#", b"=", b"[["),
-    *(b"9" * 5000, b"0x" + b"f" * 5000, b"[" * 400, b"nan", b"-inf", b".inf", b"2026-99-99", b"~"),
-]
-VALUES = [
-    *(True, False, 0, -1, 1, 10**20, 10**400, 0.5, -0.0, 1e300, float("nan"), float("inf")),
-    *("", " ", "0.5", "yes", "a\0b", "\x07", "\n[[user]]\n", "~", "~nobody-at-all/x", "x" * 5000),
-    *("http://", "s3://key:word@bucket", "../..", "[[assistant]]", "all", "happy", "sad", "\u2028"),
-    *([], {}, [[]], [{}], {"a": {}}, ["a", 1], {"": ""}, {"a\0": 1}, ["sad", "sad"]),
-]
-YAML_VALUES = [*VALUES, None, "\ud800", {1: 2}, {None: None}, {True: "x"}]
-
-
-def mutated_bytes(content: bytes, chance: random.Random) -> bytes:
-    for _ in range(chance.choice((1, 1, 2, 5))):
-        start = chance.randrange(len(content) + 1)
-        end = min(len(content), start + chance.choice((0, 0, 1, 1, 8, 40)))
-        content = content[:start] + chance.choice([b"", *BYTES]) + content[end:]
-    return content
-
-
-def mutate_value(data: dict, chance: random.Random, values: list) -> None:
-    """Changes, takes away, doubles or adds something at some depth."""
-    place = data
-    while True:
-        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
-        if not keys:
-            return
-        key = chance.choice(keys)
-        if not isinstance(place[key], (dict, list)) or chance.random() < 0.2:
-            break
-        place = place[key]
-    match chance.randrange(4):
-        case 0:
-            del place[key]
-        case 1 if isinstance(place, list):
-            place.append(place[key])
-        case 1:
-            place[chance.choice(["a", "a\nb", "x" * 5000, str(key).upper()])] = place[key]
-        case _:
-            place[key] = chance.choice(values)
-
-
-def in_words(error: InvalidInput) -> bool:
-    message = str(error)
-    return message.isprintable() and message.endswith(".") and len(message) < LONGEST
 
 
 def read_recipe(path: Path, prompts) -> None:

@@ -11,6 +11,7 @@ from corpus.preflight.disk import DISK
 from corpus.preflight.environment import ENVIRONMENT
 from corpus.preflight.findings import Finding, RunAhead, look
 from corpus.preflight.remote_services import PLACES
+from corpus.voices import vllm_environment
 from tests.support.findings import blueprint
 from tests.support.hub_client import hub_of_this_process
 from tests.support.hub_server import READER
@@ -59,6 +60,11 @@ MACHINE_FAULTS = {
         unset,
         ['llm.vllm.python="/nowhere/python"'],
         ("own_text_server", "failed", "/nowhere/python does not run"),
+    ),
+    "no vLLM anywhere": (
+        lambda patch, path: patch.setattr(vllm_environment, "MADE", path / "python"),
+        ["llm.vllm.start=true"],
+        ("own_text_server", "failed", "llm.vllm.start: there is no vLLM"),
     ),
     "an interpreter without vLLM": (
         unset,

@@ -6,7 +6,8 @@ import pytest
 
 from corpus.errors import SympatheiaError
 from corpus.run import progress as module
-from corpus.run.progress import Progress, read_progress
+from corpus.run.progress import Progress
+from corpus.run.progress_file import read_progress
 
 
 @pytest.fixture

@@ -17,13 +17,12 @@ from corpus.sound.clip_audio import (
     MAX_OFFSET,
     SAMPLE_RATE,
     ClipMeasures,
-    Undecodable,
-    decode,
     encode_flac,
     encode_wav,
     finish,
     measure,
 )
+from corpus.sound.sound_files import Undecodable, decode
 from tests.sound.conftest import WORDS, written
 from tests.support.clips import problem, problem_of
 

@@ -8,10 +8,11 @@ import pytest
 
 from corpus.errors import InvalidInput
 from corpus.plan.blueprint import Blueprint
-from corpus.sound.clip_audio import decode, encode_flac, finish_samples
+from corpus.sound.clip_audio import encode_flac, finish_samples
 from corpus.sound.clip_rejection_rules import CLIP_RULES
 from corpus.sound.dnsmos import require_dnsmos
 from corpus.sound.prosody import FEATURES, correlations, prosody
+from corpus.sound.sound_files import decode
 from corpus.sound.speech_recognition import Listener
 from corpus.speech.builtin_voice import BuiltinVoice
 from corpus.speech.speech_stage import speak_all
@@ -116,7 +117,7 @@ def test_loudness_differs_between_styles_as_the_delivery_says(voice):
 
 
 def _sound(flac):
-    from corpus.sound.clip_audio import decode
+    from corpus.sound.sound_files import decode
 
     return decode(flac)[0][:, 0]
 

@@ -13,7 +13,8 @@ from aiohttp import web
 from corpus.plan.blueprint import Blueprint
 from corpus.run.open_run import OpenRun
 from corpus.servers.retry_and_failover import Endpoints
-from corpus.sound.clip_audio import decode, encode_wav
+from corpus.sound.clip_audio import encode_wav
+from corpus.sound.sound_files import decode
 from corpus.speech.served_voice import ServedVoice
 from corpus.speech.speech_stage import speak_all
 from schemas.audio import SAMPLE_RATE

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from corpus.errors import InvalidInput
+from corpus.git_lfs import require_fetched
 from corpus.store.files import write_whole
 
 CONFIG = "adapter_config.json"
@@ -75,6 +76,7 @@ def read_adapter(folder: Path) -> Adapter:
             raise InvalidInput(
                 f"{folder} holds no adapter: {name} is missing. 'sympatheia train' makes one."
             )
+    require_fetched(folder)
     try:
         config = PeftConfig.from_pretrained(str(folder))
     except (ValueError, TypeError, KeyError) as error:

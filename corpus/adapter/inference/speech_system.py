@@ -11,7 +11,7 @@ from corpus.adapter.prompt_template import prompt
 from corpus.adapter.speech_decoder import SpeechDecoder
 from corpus.adapter.speech_tokens import SpeechTokenizer
 from corpus.errors import InvalidInput, SympatheiaError
-from corpus.sound.clip_audio import decode
+from corpus.sound.sound_files import decode
 
 LONGEST_SECONDS = 60.0
 """Of a question: twice the longest that the corpus has, and what a turn of speech is."""

@@ -61,7 +61,7 @@ def read_samples(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int
     for number, line in enumerate(lines, start=1):
         try:
             record = orjson.loads(line)
-            text, row_id = record["text"], record["id"]
+            text, row_id = str.strip(record["text"]), str.strip(record["id"])
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise InvalidInput(f"{path}, line {number} is not an encoded sequence.") from error
         known.require(text, f"{path}, line {number}")

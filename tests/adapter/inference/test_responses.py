@@ -13,7 +13,7 @@ from corpus.adapter.inference.language_model import LanguageModel
 from corpus.adapter.inference.responses import SYSTEM, TABLE, respond
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.run.progress import Progress
-from corpus.sound.clip_audio import decode
+from corpus.sound.sound_files import decode
 from corpus.store.digest_store import Store
 from schemas.orders import ResponsesOrder
 from schemas.tables import ANSWERS
