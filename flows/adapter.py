@@ -1,6 +1,4 @@
-"""The flows of an adapter: from a corpus, or its sequences, to a trained adapter with its card; and
-from a system of which it is a part to responses.
-"""
+"""The flows of an adapter: its training, and the responses of a system that it is a part of."""
 
 import time
 from pathlib import Path
