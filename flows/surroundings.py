@@ -35,6 +35,7 @@ GRACE_SECONDS = 8.0
 _watching = 0
 _stopped_by: signal.Signals | None = None
 _at_last: Callable[[], object] | None = None
+_last_words: list[Callable[[], object]] = []
 
 
 def settle() -> None:
@@ -157,6 +158,22 @@ def _stop(number: int, _: FrameType | None) -> None:
         return
     _stopped_by = signal.Signals(number)
     if (end := _at_last) is not None:
-        signal.signal(signal.SIGALRM, lambda *_: end())
+        signal.signal(signal.SIGALRM, lambda *_: _end_by_force(end))
         signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
     raise KeyboardInterrupt
+
+
+@contextmanager
+def last_words(say: Callable[[], object]) -> Iterator[None]:
+    """Has something said if the process is ended by force while the block is stopping."""
+    _last_words.append(say)
+    try:
+        yield
+    finally:
+        _last_words.remove(say)
+
+
+def _end_by_force(end: Callable[[], object]) -> None:
+    for say in reversed(_last_words):
+        say()
+    end()

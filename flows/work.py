@@ -27,7 +27,7 @@ from corpus.store.opening import open_store
 from corpus.text.text_stage import write_texts
 from flows.display import shown
 from flows.services.text_servers import REMEDY, VLLM_REMEDY, text_servers, vllm_server
-from flows.surroundings import stopped_by
+from flows.surroundings import last_words, stopped_by
 from schemas.names import STAGES, Stage
 from schemas.recipe import Llm, Speech
 
@@ -78,8 +78,11 @@ def _told(work: "Work") -> Iterator[None]:
     about = {"recipe": work.name, "until": work.until}
     log.info("build begun", extra=about | {"version": metadata.version("sympatheia-corpus")})
     begun = time.monotonic()
+    too_long = {"error": "stopping took too long, and was cut short"}
     try:
-        yield
+        # Prefect is told first, whose server a scheduler may have ended at the same moment.
+        with last_words(lambda: log.info("build stopped", extra=about | too_long)):
+            yield
     except BaseException as error:
         failed = isinstance(error, Exception) and stopped_by() is None
         ended = "build failed" if failed else "build stopped"

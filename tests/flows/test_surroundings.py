@@ -102,3 +102,25 @@ def test_this_machine_is_excepted_from_the_proxies_there_are(environment):
     surroundings._clear_the_way()
     assert environment["no_proxy"] == environment["NO_PROXY"] == ".lan,localhost,127.0.0.1,::1"
     assert environment["HTTPS_PROXY"] == "http://proxy:3128"
+
+
+STUCK = """
+import os, signal, time
+from flows import surroundings
+surroundings.GRACE_SECONDS = 0.2
+with (
+    surroundings.stoppable(at_last=lambda: os._exit(7)),
+    surroundings.last_words(lambda: print("its last words", flush=True)),
+):
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except KeyboardInterrupt:
+        time.sleep(60)  # as a library may, whose server the same signal has ended
+"""
+
+
+def test_what_does_not_stop_is_ended_and_says_so_first():
+    ended = subprocess.run(
+        [sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (7, "its last words\n")
