@@ -20,7 +20,7 @@ from transformers.masking_utils import create_causal_mask
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils.logging import disable_progress_bar
 
-from corpus.adapter.chatglm.config import ChatGLMConfig
+from corpus.adapter.chatglm.config import ARCHITECTURE, ChatGLMConfig
 from corpus.adapter.chatglm.layers import Layer, RMSNorm, rotary
 from corpus.errors import InvalidInput
 from corpus.git_lfs import require_fetched
@@ -78,6 +78,17 @@ class ChatGLMForCausalLM(PreTrainedModel, GenerationMixin):
         super().__init__(config)
         self.transformer = Transformer(config)
         self.post_init()
+
+    def save_pretrained(  # type: ignore[override]
+        self,
+        save_directory: str | Path,
+        *asked: Any,  # noqa: ANN401
+        **named: Any,  # noqa: ANN401
+    ) -> None:
+        """Saves as transformers does, under the architecture's published name."""
+        super().save_pretrained(save_directory, *asked, **named)
+        self.config.architectures = [ARCHITECTURE]
+        self.config.save_pretrained(save_directory)
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The word embeddings."""

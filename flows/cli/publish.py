@@ -87,13 +87,25 @@ def publish_adapter(folder: Path, repo_id: str, private: bool, dry_run: bool) ->
     "--base",
     required=True,
     metavar="DIR_OR_ID",
-    help="The base model, of which the configuration alone is read.",
+    help="The base model; its configuration alone is read, unless it is merged.",
 )
-def convert_adapter(folder: Path, output: Path, base: str) -> None:
+@click.option(
+    "--merge",
+    "merged",
+    is_flag=True,
+    help="Write base and adapter as one model under the published names, as large as the base.",
+)
+def convert_adapter(folder: Path, output: Path, base: str, merged: bool) -> None:
     """Write the adapter of a run or adapter FOLDER for transformers' own GLM, into OUTPUT.
 
     It does exactly the same there, under the names that engines other than this pipeline know.
     """
+    if merged:
+        from corpus.adapter.handover.merged_weights import merge
+
+        merge(folder, output, base)
+        click.echo(output)
+        return
     from corpus.adapter.handover.adapter_folder import find_adapter
     from corpus.adapter.handover.native_names import read_base_config, to_native
 

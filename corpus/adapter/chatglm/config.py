@@ -4,6 +4,22 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
+_AS_PUBLISHED = {
+    "original_rope": True,
+    "multi_query_attention": True,
+    "rmsnorm": True,
+    "post_layer_norm": True,
+    "apply_residual_connection_post_layernorm": False,
+    "add_bias_linear": False,
+    "hidden_dropout": 0.0,
+    "fp32_residual_connection": False,
+    "tie_word_embeddings": False,
+}
+"""What the published `config.json` says of what is no choice here, for engines that ask: vLLM has
+ChatGLM of its own, and takes a folder that was saved here by these and by `ARCHITECTURE`."""
+ARCHITECTURE = "ChatGLMModel"
+"""The published name of the architecture, by which engines know it."""
+
 
 class ChatGLMConfig(PretrainedConfig):
     """The published `config.json`; the names are ChatGLM's."""
@@ -50,4 +66,4 @@ class ChatGLMConfig(PretrainedConfig):
         self.initializer_range = initializer_range
         for repeated in self.attribute_map:
             others.pop(repeated, None)
-        super().__init__(**others)
+        super().__init__(**(_AS_PUBLISHED | others))
