@@ -70,7 +70,8 @@ class Vllm:
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}/v1"
         self._log = log
-        command = [python.with_name("vllm"), "serve", model, "--port", str(port), *ARGUMENTS]
+        entry = ("-m", "vllm.entrypoints.openai.api_server", "--model")
+        command = [python, *entry, model, "--port", str(port), *ARGUMENTS]
         environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
         self._process = subprocess.Popen(
             [*command, *arguments],
