@@ -193,6 +193,19 @@ def decode(data: bytes) -> tuple[Samples, int]:
     return samples, rate
 
 
+def promised(data: bytes) -> tuple[float, int]:
+    """The seconds and the rate in Hz that a sound file says it has; nothing of it is decoded.
+
+    Raises:
+        Undecodable: If the bytes are no sound file.
+    """
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            return file.frames / file.samplerate, int(file.samplerate)
+    except (soundfile.LibsndfileError, TypeError) as error:
+        raise Undecodable(f"The clip cannot be decoded: {error}") from error
+
+
 def _decoded(data: bytes) -> tuple[Samples, int, str]:
     """What `decode` gives, and how the samples were written."""
     try:
