@@ -1,0 +1,45 @@
+"""A system of tiny checkpoints behind its server, in a thread of this process."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+
+from corpus.adapter.inference.chat_server import Shown, application
+from corpus.adapter.inference.speech_system import Parts, SpeechSystem
+from corpus.voices.speech_api import listen
+
+
+def parts_in(folder: Path, adapter: Path | None = None) -> Parts:
+    """The checkpoints that `corpus.adapter.tiny` has made in a folder."""
+    names = ("base", "speech-tokenizer", "decoder")
+    return Parts(*(str(folder / name) for name in names), adapter and str(adapter))
+
+
+@contextmanager
+def serving(app: Starlette) -> Iterator[str]:
+    """The address of an application."""
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+    with listen("127.0.0.1", 0) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive()
+                time.sleep(0.01)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(60)
+
+
+@contextmanager
+def served(parts: Parts, corpus: Path | None = None) -> Iterator[str]:
+    """The address of a system."""
+    app = application(SpeechSystem.from_pretrained(parts), Shown.of(parts, corpus))
+    with serving(app) as address:
+        yield address
