@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 
 from corpus.adapter.inference.chat_server import Shown, application
 from corpus.adapter.inference.speech_system import Parts, SpeechSystem
+from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.voices.speech_api import listen
 
 
@@ -39,7 +40,8 @@ def serving(app: Starlette) -> Iterator[str]:
 
 @contextmanager
 def served(parts: Parts, corpus: Path | None = None) -> Iterator[str]:
-    """The address of a system."""
-    app = application(SpeechSystem.from_pretrained(parts), Shown.of(parts, corpus))
+    """The address of a system, with the queries of a corpus."""
+    shown = Shown.of(parts, DatasetFolder(corpus) if corpus else None)
+    app = application(SpeechSystem.from_pretrained(parts), shown)
     with serving(app) as address:
         yield address

@@ -65,17 +65,16 @@ class Shown:
     queries: Sequence[CorpusQuery] = ()
 
     @classmethod
-    def of(cls, parts: Parts, corpus: Path | None) -> "Shown":
-        """Of some checkpoints and a corpus, whose anchors may be others than the bundled ones.
+    def of(cls, parts: Parts, dataset: DatasetFolder | None) -> "Shown":
+        """Of checkpoints that are there, and a corpus, whose anchors may be others than our own.
 
         Raises:
-            SympatheiaError: The folder has no corpus, or a damaged one.
+            SympatheiaError: A file of the corpus is missing or damaged.
         """
         # Not by its whole path, which is nobody's business who asks.
-        name = "+".join(Path(part).name for part in (parts.base, parts.adapter) if part)
-        if corpus is None:
+        name = "+".join(Path(part).name or part for part in (parts.base, parts.adapter) if part)
+        if dataset is None:
             return cls(name, is_random(parts.base), read_anchors(BUNDLED).anchors)
-        dataset = DatasetFolder(corpus)
         anchors = dataset.blueprint.prompts.anchors
         return cls(name, is_random(parts.base), anchors, queries_to_ask(dataset))
 
@@ -95,8 +94,9 @@ def serve(parts: Parts, host: str, port: int, corpus: Path | None = None) -> Non
             there.
     """
     with listen(host, port) as listener:
-        shown = Shown.of(parts, corpus)
+        dataset = DatasetFolder(corpus) if corpus else None
         system = SpeechSystem.from_pretrained(parts)
+        shown = Shown.of(parts, dataset)
         own = ip_address(listener.getsockname()[0]).is_loopback
         config = uvicorn.Config(application(system, shown, only_here=own), access_log=False)
         uvicorn.Server(config).run(sockets=[listener])
@@ -114,8 +114,7 @@ def application(system: SpeechSystem, shown: Shown, *, only_here: bool = True) -
     turns = _Turns()
 
     async def chat(request: Request) -> Response:
-        body = await read_body(request, MAX_BODY_BYTES)
-        question = await asyncio.to_thread(read_question, body)
+        question = await asyncio.to_thread(read_question, await read_body(request, MAX_BODY_BYTES))
         async with turns:
             if await request.is_disconnected():
                 return Response(status_code=204)  # which nobody reads

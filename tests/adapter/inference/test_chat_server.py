@@ -19,6 +19,7 @@ from corpus.adapter.inference.chat_server import MAX_BODY_BYTES, Shown, applicat
 from corpus.adapter.inference.language_model import Sampling
 from corpus.adapter.inference.replies import MEANINGS
 from corpus.adapter.inference.speech_system import SpeechSystem
+from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.sound.clip_audio import encode_wav
 from tests.support.line import typed
@@ -179,7 +180,7 @@ def test_it_says_what_it_is_and_that_its_weights_are_random(address, question):
 
 
 def test_a_corpus_lends_its_eval_queries_and_its_anchors(system, parts, whole):
-    shown = Shown.of(parts, whole)
+    shown = Shown.of(parts, DatasetFolder(whole))
     with serving(application(system, shown)) as address:
         queries = httpx.get(f"{address}/v1/queries").json()["queries"]
         emotions = [query["emotion"] for query in queries]
@@ -316,9 +317,11 @@ class Stub:
 
     def __init__(self, error):
         self.error = error
+        self.seeds = []
         self.began, self.may_end = threading.Event(), threading.Event()
 
-    def answer(self, *_):
+    def answer(self, sound, affect, seed, sampling):
+        self.seeds.append(seed)
         self.began.set()
         assert self.may_end.wait(60)
         raise self.error
@@ -372,18 +375,35 @@ def test_one_that_hangs_up_harms_nobody(address, question):
     assert ask(address, body(question, max_tokens=1)).status_code == 200
 
 
+def test_no_answer_is_made_for_one_that_is_gone(parts, question):
+    stub = Stub(SympatheiaError("No."))
+    with (
+        serving(application(stub, Shown.of(parts, None))) as address,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        first = pool.submit(ask, address, body(question, seed=1))
+        assert stub.began.wait(60)
+        with pytest.raises(httpx.ReadTimeout):
+            content, once = json.dumps(body(question, seed=2)), httpx.Timeout(60, read=1)
+            httpx.post(f"{address}/v1/chat/completions", content=content, timeout=once)
+        third = pool.submit(ask, address, body(question, seed=3))
+        stub.may_end.set()
+        assert first.result().status_code == third.result().status_code == 500
+    assert stub.seeds == [1, 3]
+
+
 # The command
 
 
-def options(parts):
+def options(parts, base=None):
     return (
-        *("--base", parts.base),
+        *("--base", base or parts.base),
         *("--speech-tokenizer", parts.speech_tokenizer),
         *("--decoder", parts.decoder),
     )
 
 
-def test_an_address_in_use_and_a_folder_without_a_corpus_are_named(parts, tmp_path):
+def test_an_address_in_use_and_folders_without_what_they_should_have_are_named(parts, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = typed("serve", "adapter", *options(parts), "--port", port)
@@ -392,3 +412,6 @@ def test_an_address_in_use_and_a_folder_without_a_corpus_are_named(parts, tmp_pa
     done = typed("serve", "adapter", *options(parts), "--port", port, "--corpus", tmp_path)
     assert done.returncode == 2
     assert "is not a dataset folder" in done.stderr
+    done = typed("serve", "adapter", *options(parts, tmp_path), "--port", port)
+    assert done.returncode == 2
+    assert str(tmp_path) in done.stderr
