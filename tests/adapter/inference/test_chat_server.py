@@ -5,7 +5,7 @@ import json
 import math
 import socket
 import threading
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -23,13 +23,12 @@ from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.sound.clip_audio import encode_wav
 from tests.support.line import typed
-from tests.support.served_system import parts_in, serving
+from tests.support.served_system import SHORT, ask, body, parts_in, serving
 from tests.support.voice_server import hum
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SAD = {"valence": -0.75, "arousal": -0.65}
-SHORT = 40
 
 
 @pytest.fixture(scope="module")
@@ -51,18 +50,6 @@ def address(system, parts):
 @pytest.fixture(scope="module")
 def question():
     return hum({"input": "What is it like?"}, rate=16_000)
-
-
-def body(sound, kind="wav", **fields):
-    data = sound if isinstance(sound, str) else b64encode(sound).decode()
-    part = {"type": "input_audio", "input_audio": {"data": data, "format": kind}}
-    return {"messages": [{"role": "user", "content": [part]}], "max_tokens": SHORT} | fields
-
-
-def ask(address, asked, **headers):
-    content = asked if isinstance(asked, bytes) else json.dumps(asked)
-    path = "/v1/chat/completions"
-    return httpx.post(address + path, content=content, headers=headers, timeout=120)
 
 
 def refusal(address, asked):
@@ -109,23 +96,18 @@ def test_openais_client_gets_the_words_and_the_sound_of_the_system(address, syst
 
 
 @pytest.mark.parametrize(
-    ("affect", "line"),
+    ("fields", "line"),
     [
-        (SAD, "(valence=-0.75, arousal=-0.65)"),
-        ({"valence": 1, "arousal": 0}, "(valence=1.00, arousal=0.00)"),
-        (None, "N/A"),
+        ({"affect": SAD}, "(valence=-0.75, arousal=-0.65)"),
+        ({"affect": {"valence": 1, "arousal": 0}}, "(valence=1.00, arousal=0.00)"),
+        ({"affect": None}, "N/A"),
+        ({}, "N/A"),
     ],
 )
-def test_the_model_is_told_the_point_that_was_sent(address, question, affect, line):
-    said = ask(address, body(question, affect=affect, max_tokens=1)).json()["sympatheia"]
-    assert said["affect"] == affect
+def test_the_model_is_told_the_point_that_was_sent(address, question, fields, line):
+    said = ask(address, body(question, max_tokens=1, **fields)).json()["sympatheia"]
+    assert said["affect"] == fields.get("affect")
     assert said["prompt"].split("\n")[1] == f"Please respond in English. User emotion {line}"
-
-
-def test_without_affect_it_is_not_told(address, question):
-    said = ask(address, body(question, max_tokens=1)).json()["sympatheia"]
-    assert said["affect"] is None
-    assert "User emotion N/A" in said["prompt"]
 
 
 def test_the_same_seed_says_the_same_and_another_something_else(address, question):
