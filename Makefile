@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup setup-vllm setup-qwen-tts docs peers corpus report adapter server worker test test-vllm test-qwen-tts lint bench clean
+.PHONY: setup setup-vllm setup-qwen-tts docs peers corpus report adapter talk server worker test test-vllm test-qwen-tts lint bench clean
 
 corpus: $(READY)
 	$(BIN)/sympatheia build demo
@@ -19,6 +19,14 @@ adapter: corpus
 	$(BIN)/sympatheia encode runs/demo --speech-tokenizer $(TINY)/speech-tokenizer
 	$(BIN)/sympatheia train runs/demo --base $(TINY)/base
 	$(BIN)/python -m corpus.adapter.tiny compare $(TINY)/base runs/demo/adapter
+
+# The page to talk to it, over the same: with the demo's queries and adapter, if they are there.
+talk: $(READY)
+	@test -f $(TINY)/decoder/hift.safetensors || $(BIN)/python -m corpus.adapter.tiny make $(TINY)
+	@exec $(BIN)/sympatheia serve adapter --base $(TINY)/base \
+	  --speech-tokenizer $(TINY)/speech-tokenizer --decoder $(TINY)/decoder --device cpu \
+	  $(if $(wildcard runs/demo/corpus/manifest.json),--corpus runs/demo) \
+	  $(if $(wildcard runs/demo/adapter/adapter_config.json),--adapter runs/demo/adapter)
 
 # A Prefect server of one's own, and a worker for what it is asked. Nothing is sent anywhere.
 server worker: export PREFECT_HOME ?= $(CURDIR)/runs/prefect

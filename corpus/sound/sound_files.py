@@ -41,6 +41,19 @@ def decode(data: bytes) -> tuple[Samples, int]:
     return samples, rate
 
 
+def promised(data: bytes) -> tuple[float, int]:
+    """The seconds and the rate in Hz that a sound file says it has; nothing of it is decoded.
+
+    Raises:
+        Undecodable: If the bytes are no sound file.
+    """
+    try:
+        with soundfile.SoundFile(io.BytesIO(_with_true_sizes(data))) as file:
+            return file.frames / file.samplerate, int(file.samplerate)
+    except (soundfile.LibsndfileError, TypeError) as error:
+        raise Undecodable(f"The clip cannot be decoded: {_said(error)}") from error
+
+
 def samples_for_hearing(clip: bytes) -> Samples:
     """The samples (samples,) of a finished clip at `HEARING_RATE`."""
     samples: Samples = resample_poly(

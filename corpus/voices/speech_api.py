@@ -35,18 +35,20 @@ async def read_body(request: Request, most: int) -> bytes:
     Raises:
         HTTPException: It has more than `most` bytes; no more of it is read then.
     """
-    body = b""
+    body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > most:
             raise HTTPException(413, f"The body is larger than {most} bytes.")
-    return body
+    return bytes(body)
 
 
 def first_problem(error: ValidationError, kind: type[BaseModel]) -> tuple[str | None, str]:
     """The first field of a body that is wrong for its kind, and why."""
     problem = error.errors(include_url=False)[0]
     field = ".".join(map(str, problem["loc"])) or None
+    if problem["type"] == "extra_forbidden" and len(problem["loc"]) > 1:
+        return field, "this field is unknown"
     if problem["type"] == "extra_forbidden":
         return field, f"this field is unknown; allowed are {', '.join(kind.model_fields)}"
     return field, problem["msg"]

@@ -1,4 +1,4 @@
-"""Servers that the pipeline can use: text, voice, qwen-tts."""
+"""Servers that the pipeline can use: text, voice, qwen-tts; and what comes of it, as one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
-from flows.cli.common import WrittenPath
+from flows.cli.adapter import parts_of, system_options
+from flows.cli.common import WrittenPath, say
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -36,7 +37,7 @@ def _port(default: int) -> Callable[[Command], Command]:
     "    --enable-prefix-caching --tensor-parallel-size 2"
 )
 def serve() -> None:
-    """Run one of the servers that the pipeline can use."""
+    """Run one of the servers that the pipeline can use, or the one that answers with an adapter."""
 
 
 @serve.command("text")
@@ -98,3 +99,34 @@ def serve_qwen_tts(
     qwen_server.launch(
         python, model=model, devices=devices, host=host, port=port, batch=batch, name=name
     )
+
+
+@serve.command("adapter")
+@system_options
+@HOST
+@_port(8100)
+@click.option(
+    "--corpus",
+    type=WrittenPath(path_type=Path, exists=True, file_okay=False),
+    help="A run or dataset folder: the page offers some of its eval queries, and its emotions.",
+)
+def serve_adapter(
+    base: str,
+    speech_tokenizer: str,
+    decoder: str,
+    adapter: str | None,
+    device: str | None,
+    host: str,
+    port: int,
+    corpus: Path | None,
+) -> None:
+    """Serve speech to speech at /v1/chat/completions, and a page to talk to it.
+
+    Without --adapter the base alone answers. Nothing that is asked or answered is kept.
+    """
+    from corpus.adapter.inference import chat_server
+
+    parts = parts_of(base, speech_tokenizer, decoder, adapter, device)
+    at = f"[{host}]" if ":" in host else host
+    say(f"Loading on {parts.device}. The page will be at http://{at}:{port}/")
+    chat_server.serve(parts, host, port, corpus)

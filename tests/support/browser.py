@@ -44,15 +44,26 @@ class Opened:
 
 
 @contextmanager
-def browser_at(path: Path, size: tuple[int, int] = DESKTOP) -> Iterator[Opened]:
-    """Opens a file and waits until it has loaded; the browser ends with the block."""
-    arguments = ["--disable-background-networking", "--autoplay-policy=no-user-gesture-required"]
+def browser_at(
+    where: Path | str, size: tuple[int, int] = DESKTOP, **context: Any
+) -> Iterator[Opened]:
+    """Opens a file or an address and waits until it has loaded; the browser ends with the block.
+
+    Its microphone is one that beeps. `context` is what Playwright takes, `color_scheme` perhaps.
+    """
+    arguments = [
+        "--disable-background-networking",
+        "--autoplay-policy=no-user-gesture-required",
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+    ]
+    address = where if isinstance(where, str) else where.resolve().as_uri()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM, args=arguments, chromium_sandbox=False
         )
         try:
-            page = browser.new_page(viewport={"width": size[0], "height": size[1]})
+            page = browser.new_page(viewport={"width": size[0], "height": size[1]}, **context)
             opened = Opened(page, 0.0)
             page.on("pageerror", lambda error: opened.errors.append(str(error)))
             page.on(
@@ -61,7 +72,7 @@ def browser_at(path: Path, size: tuple[int, int] = DESKTOP) -> Iterator[Opened]:
             )
             page.on("request", lambda request: opened.requests.append(request.url))
             begun = time.perf_counter()
-            page.goto(path.resolve().as_uri(), wait_until="load")
+            page.goto(address, wait_until="load")
             opened.load_seconds = round(time.perf_counter() - begun, 2)
             yield opened
         finally:

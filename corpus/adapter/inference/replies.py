@@ -35,12 +35,14 @@ class Reply:
         text: its words.
         tokens: its speech tokens, counted from the model's first one.
         speakable: whether the decoder can make sound of them.
+        ended: whether it came to its end, and was not cut off.
     """
 
     status: Status
     text: str
     tokens: list[int]
     speakable: bool
+    ended: bool
 
 
 class ReplyReader:
@@ -81,4 +83,4 @@ class ReplyReader:
             status = NO_STOP
         if not (known and in_order):
             status = OUT_OF_RANGE
-        return Reply(status, text, tokens, speakable=bool(tokens) and known)
+        return Reply(status, text, tokens, speakable=bool(tokens) and known, ended=ended)

@@ -1,6 +1,7 @@
 """The whole line from speech to speech: hear, write, speak."""
 
 from dataclasses import dataclass
+from math import gcd
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,14 +10,18 @@ from corpus.adapter.inference.language_model import LanguageModel, Sampling
 from corpus.adapter.inference.replies import Reply, ReplyReader
 from corpus.adapter.prompt_template import prompt
 from corpus.adapter.speech_decoder import SpeechDecoder
+from corpus.adapter.speech_tokens import RATE as HEARD_RATE
 from corpus.adapter.speech_tokens import SpeechTokenizer
-from corpus.errors import InvalidInput, SympatheiaError
-from corpus.sound.sound_files import decode
+from corpus.errors import InvalidInput
+from corpus.sound.sound_files import Undecodable, decode, promised
 
 LONGEST_SECONDS = 60.0
 """Of a question: twice the longest that the corpus has, and what a turn of speech is."""
 QUIETEST = 1e-4
 """A peak under this, -80 dB, is no speech in 16 bits: three steps."""
+MOST_PHASES = 1000
+"""Of a rate, once what it shares with the heard one is taken away: 44,100 and 11,025 have 441. What
+resamples grows with it, and at 44,101 takes six gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -104,23 +109,33 @@ class SpeechSystem:
 
 
 def require_question(sound: bytes) -> None:
-    """Refuses what is no question: no sound file, silence, or an hour.
+    """Refuses what is no question: no sound file, silence, an hour, or a rate that nobody records.
 
     Raises:
         InvalidInput: It is none.
     """
     try:
+        # First as its header says: a day of sound is a small file, and fills the memory.
+        _require_usual(*promised(sound))
         samples, rate = decode(sound)
-    except SympatheiaError as error:
+    except Undecodable as error:
         raise InvalidInput(f"{error} Give a WAV or FLAC file with speech.") from error
-    seconds = len(samples) / rate
+    _require_usual(len(samples) / rate, rate)
+    if not len(samples) or not QUIETEST <= np.abs(samples[:, 0]).max() < np.inf:
+        raise InvalidInput(
+            "The clip has no speech in it: its first channel is silent. Record it again, or give "
+            "another."
+        )
+
+
+def _require_usual(seconds: float, rate: int) -> None:
     if seconds > LONGEST_SECONDS:
         raise InvalidInput(
             f"The clip lasts {seconds:,.0f} seconds; a question has at most {LONGEST_SECONDS:.0f}. "
             "Cut it to what is to be answered."
         )
-    if not len(samples) or not np.abs(samples[:, 0]).max() >= QUIETEST:
+    if rate // gcd(rate, HEARD_RATE) > MOST_PHASES:
         raise InvalidInput(
-            "The clip has no speech in it: its first channel is silent. Record it again, or give "
-            "another."
+            f"The clip has {rate:,} samples a second, which nothing here can change to the "
+            f"{HEARD_RATE:,} that the model hears. Save it at 16,000, 44,100 or 48,000."
         )
