@@ -4,6 +4,10 @@ A query is spoken once, at its own emotion, and shared by its pairs; a response 
 anchor's response style. A voice that takes words gets the style as an instruction, the builtin
 voice gets the style's point of the valence-arousal plane.
 
+A voice need not wait for the last text: it speaks what is accepted as it comes, and goes through
+all texts, in their order, when they are on file. No clip depends on another, so nothing of this
+shows in what is made.
+
 A clip that was accepted stays while its request does and the rules keep it, so that a loosened rule
 changes nothing that stands. Else attempts are judged in their order, from the store as far as they
 are there.
@@ -17,6 +21,8 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 
 from corpus.errors import SympatheiaError, root_cause
+from corpus.plan.blueprint import Blueprint
+from corpus.run.accepted_texts import LOOK_EVERY_SECONDS, AcceptedTexts
 from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows, replace_rejects, write_table
 from corpus.run.stop_when_most_refused import FirstVerdicts
@@ -26,9 +32,12 @@ from corpus.sound.dnsmos import require_dnsmos
 from corpus.sound.prosody import FEATURES
 from corpus.sound.speech_recognition import Listener
 from corpus.speech.clip_requests import (
+    QUERY,
+    RESPONSE,
     ClipRequest,
     ClipSlot,
     Voice,
+    clip_of,
     clip_request,
     query_clip,
     response_clip,
@@ -42,10 +51,15 @@ GIVE_UP_AFTER = 20
 """Clips that may run out of attempts before the stage stops; until then the others are made."""
 
 
-async def speak_all(run: OpenRun, voice: Voice) -> None:
+async def speak_all(run: OpenRun, voice: Voice, accepted: AcceptedTexts | None = None) -> None:
     """Makes every clip that is not in the store, and puts the table of clips on file.
 
     Clips are listened to in processes of this machine, or by the Dask cluster of the recipe.
+
+    Args:
+        run: whose texts are on file, or will be when `accepted` ends.
+        voice: makes the clips.
+        accepted: texts to be spoken before, if they are still being written.
 
     Raises:
         SympatheiaError: clips ran out of attempts, one rule refused most of the first ones, or the
@@ -53,17 +67,18 @@ async def speak_all(run: OpenRun, voice: Voice) -> None:
             file.
     """
     stage = _Speaking(run, voice, _sampled(run))
-    slots = _slots(run)
+    turns = _Turns(run, accepted)
     try:
         with stage.listener:
             async with asyncio.TaskGroup() as group:
                 for _ in range(await asyncio.to_thread(lambda: voice.at_once)):
-                    group.create_task(stage.work(slots))
+                    group.create_task(stage.work(turns))
     except ExceptionGroup as errors:
         raise root_cause(errors) from None
     finally:
         run.store.sync()  # tables must not outlive what they rest on
-        refused = (row for slot in _slots(run) for row in stage.refused.get(slot.name, ()))
+        places = _places(run.blueprint)
+        refused = (row for place in places for row in stage.refused.get(place.name, ()))
         replace_rejects(run.folder.rejects, (STAGE,), refused)
     if shortage := stage.shortage():
         raise SympatheiaError(shortage)
@@ -79,9 +94,9 @@ def _sampled(run: OpenRun) -> frozenset[str]:
         return frozenset()
     require_dnsmos()
     cells: defaultdict[tuple[str, str], list[tuple[int, str, str]]] = defaultdict(list)
-    for slot in _slots(run):
-        drawn = plan.seed("dnsmos", slot.id, 0), slot.id, slot.name
-        cells[slot.role, slot.cell].append(drawn)
+    for place in _places(run.blueprint):
+        drawn = plan.seed("dnsmos", place.id, 0), place.id, place.name
+        cells[place.role, place.cell].append(drawn)
     return frozenset(
         name
         for drawn in cells.values()
@@ -89,14 +104,48 @@ def _sampled(run: OpenRun) -> frozenset[str]:
     )
 
 
+def _places(blueprint: Blueprint) -> Iterator[ClipSlot]:
+    """Every clip of the corpus, without what is said in it: each query's, then its responses'."""
+    for slot in blueprint.plan.queries():
+        yield query_clip(blueprint, slot, "")
+        for pair in blueprint.plan.pairs_of(slot):
+            yield response_clip(blueprint, pair, "")
+
+
 def _slots(run: OpenRun) -> Iterator[ClipSlot]:
-    """Every clip of the corpus: each query's, followed by those of its responses."""
-    blueprint, responses = run.blueprint, read_rows(run.folder.responses)
-    plan = blueprint.plan
-    for slot, query in zip(plan.queries(), read_rows(run.folder.queries), strict=True):
-        yield query_clip(blueprint, slot, query["text"])
-        for pair in plan.pairs_of(slot):
-            yield response_clip(blueprint, pair, next(responses)["text"])
+    """Every clip of the corpus, by the texts on file, in the order of `_places`."""
+    texts = {QUERY: read_rows(run.folder.queries), RESPONSE: read_rows(run.folder.responses)}
+    for place in _places(run.blueprint):
+        yield replace(place, text=next(texts[place.role])["text"])
+
+
+class _Turns:
+    """What is to be spoken, slot by slot: texts as they are accepted, then all others in order."""
+
+    def __init__(self, run: OpenRun, accepted: AcceptedTexts | None) -> None:
+        self._blueprint = run.blueprint
+        self._accepted = accepted
+        self._begun: set[str] = set()
+        self._slots = _slots(run)
+        self._one_at_a_time = asyncio.Lock()
+        self.stopped = False
+
+    async def next(self) -> ClipSlot | None:
+        """The next slot, for whichever worker asks first; None when there are no more."""
+        async with self._one_at_a_time:
+            while not self.stopped:
+                all_written = self._accepted is None or self._accepted.ended
+                if slot := self._accepted_now():
+                    self._begun.add(slot.name)
+                    return slot
+                if all_written:
+                    return next((s for s in self._slots if s.name not in self._begun), None)
+                await asyncio.sleep(LOOK_EVERY_SECONDS)
+        return None
+
+    def _accepted_now(self) -> ClipSlot | None:
+        found = self._accepted.take() if self._accepted else None
+        return clip_of(self._blueprint, *found) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +184,16 @@ class _Speaking:
         self.made: dict[str, _Take] = {}
         self.exhausted: list[ClipSlot] = []
 
-    async def work(self, slots: Iterator[ClipSlot]) -> None:
+    async def work(self, turns: _Turns) -> None:
         """Fills slots until there are none left, too many stay empty, or all goes one way."""
-        for slot in slots:
+        while (slot := await turns.next()) is not None:
             try:
                 await self._fill(slot)
             except DamagedClip as damaged:  # by what listened to it
                 await asyncio.to_thread(self._run.let_go_of_clip, damaged)
                 await self._fill(slot)
             if self._first.culprit or len(self.exhausted) > GIVE_UP_AFTER:
-                return
+                turns.stopped = True
 
     async def _fill(self, slot: ClipSlot) -> None:
         take = await self._accepted_before(slot)

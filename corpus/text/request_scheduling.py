@@ -18,6 +18,7 @@ from itertools import count
 from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.errors import SympatheiaError, root_cause
 from corpus.plan.rules import Verdict
+from corpus.run.accepted_texts import AcceptedTexts
 from corpus.run.open_run import OpenRun
 from corpus.servers.chat_requests import ChatAnswer, ChatRequest, complete
 from corpus.servers.retry_and_failover import Open
@@ -96,6 +97,7 @@ class Writing:
         pool: opens the servers that write, when there is something to ask.
         embedder: embeds queries, to be compared.
         with_responses: whether responses are written too.
+        accepted: takes what fills a slot, for a voice that does not wait for the others.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Writing:
         embedder: EmbeddingProcess,
         *,
         with_responses: bool,
+        accepted: AcceptedTexts | None = None,
     ) -> None:
         self._run = at_work
         self._blueprint = at_work.blueprint
@@ -115,6 +118,7 @@ class Writing:
         self._decisions = decisions
         self._pool = pool
         self._with_responses = with_responses
+        self._accepted = accepted
         self._progress = at_work.progress
         self._rules = TextRules(at_work.blueprint)
         self._queries = QueryJudging(
@@ -272,6 +276,7 @@ class Writing:
     def _accept(self, slot: QuerySlot, digest: str, verdict: Verdict) -> None:
         self._progress.filled(queries.STAGE, slot.cell)
         self._progress.reported(queries.STAGE, verdict.reported)
+        self._hand_on(slot, digest)
         if self._with_responses:
             self._ready.extend((pair, digest) for pair in self._plan.pairs_of(slot))
 
@@ -323,6 +328,7 @@ class Writing:
             self.written.responses[slot.id] = kept
             self._progress.filled(responses.STAGE, slot.cell)
             self._progress.reported(responses.STAGE, pair.verdict.reported)
+            self._hand_on(slot, kept.digest)
             return
         standing.kept.pop(slot.id, None)
         self._progress.refused(responses.STAGE, slot.cell, reason)
@@ -332,6 +338,11 @@ class Writing:
             self._again.append((slot, pair.query_digest))
         else:
             self._exhaust(slot.id, refused)
+
+    def _hand_on(self, slot: QuerySlot | PairSlot, digest: str) -> None:
+        """Lets a text be spoken: nothing that comes later takes it out of its slot."""
+        if self._accepted is not None:
+            self._accepted.put(slot, digest)
 
     # Running out of attempts
 

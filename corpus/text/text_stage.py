@@ -7,6 +7,7 @@ from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.rules import REPORT
 from corpus.plan.slot_layout import Plan
+from corpus.run.accepted_texts import AcceptedTexts
 from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows, replace_rejects, write_table
 from corpus.run.up_to_date import Stamp, code_digest
@@ -22,9 +23,16 @@ from schemas.tables import QUERIES, RESPONSES
 
 
 async def write_texts(
-    run: OpenRun, pool: Open, embedder: EmbeddingProcess, *, with_responses: bool
+    run: OpenRun,
+    pool: Open,
+    embedder: EmbeddingProcess,
+    *,
+    with_responses: bool,
+    accepted: AcceptedTexts | None = None,
 ) -> None:
     """Writes every query, and every response if asked to, and puts them on file in slot order.
+
+    Each is handed on to `accepted`, if that is given, as soon as it fills its slot.
 
     Nothing is done, nor judged again, where every table is as it was when all was written from the
     same recipe and prompts by the same code; unless there are rules to report of, for what breaks
@@ -45,7 +53,9 @@ async def write_texts(
     stamp.drop()
     decisions = Decisions(folder.decisions)
     try:
-        writing = Writing(run, decisions, pool, embedder, with_responses=with_responses)
+        writing = Writing(
+            run, decisions, pool, embedder, with_responses=with_responses, accepted=accepted
+        )
         try:
             written = await writing.run()
         finally:
