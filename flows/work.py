@@ -2,9 +2,9 @@
 
 Writing texts takes hours and needs nothing of Prefect, whose server takes seconds to come up. So
 the command line opens the run and begins its texts, and the flow, once it can start, waits for
-them. (`benchmarks/startup.py` measures what that is worth.) Unless the recipe has the voice wait
-(`speech.after_texts`), speaking begins with the texts: each is spoken as soon as it is accepted.
-(`benchmarks/overlap.py` measures what that is worth.)
+them. (`benchmarks/startup.py` measures what that is worth.) Speaking begins with the texts: each is
+spoken as soon as it is accepted (`benchmarks/overlap.py`), unless the recipe has the voice wait
+(`speech.after_texts`), or the voice needs the same cores.
 """
 
 import asyncio
@@ -105,7 +105,7 @@ class Work:
         self._texts: Background | None = None
         self._speech: Background | None = None
         self._accepted: AcceptedTexts | None = None
-        if until in ("speech", "shards") and not self._recipe.speech.after_texts:
+        if until in ("speech", "shards") and not self._voice_waits():
             self._accepted = AcceptedTexts(partial(accepted_text, run.store))
         self._lay_out(STAGES[1 : STAGES.index(until) + 1])
 
@@ -124,6 +124,15 @@ class Work:
             self.run.progress.begin(stage, dict(totals[stage]))
 
     # Texts
+
+    def _voice_waits(self) -> bool:
+        """Whether it speaks when all texts are written.
+
+        One that is computed on the cores of this machine does: they embed queries until then.
+        """
+        recipe = self._recipe
+        own_cores = recipe.speech.backend == "builtin" and not recipe.compute.dask
+        return recipe.speech.after_texts or own_cores
 
     def begin(self) -> None:
         """Starts to write queries, and responses unless the run ends before them.

@@ -62,7 +62,8 @@ class Speech(Section):
         Field(
             description="Whether the voice waits until all texts are written; else each is spoken "
             "as soon as it is accepted. Where the run starts its own vLLM, whose GPUs the voice "
-            "may use afterwards, the default is true."
+            "may use afterwards, the default is true. The builtin voice waits in any case, unless "
+            "a Dask cluster computes it: it needs the cores that embed queries."
         ),
     ] = False
     max_attempts: Annotated[

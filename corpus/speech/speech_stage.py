@@ -257,7 +257,9 @@ class _Speaking:
             verdict = judge(self._rules, heard)
         if made_now:
             where = measures.problem or self._store.clips.where(digest)
-            self._first.add(verdict.reason, heard, f"the {name} ({where})")
+            self._first.add(slot.name, verdict.reason, heard, f"the {name} ({where})")
+        else:
+            self._first.on_file(slot.name, accepted=verdict.reason is None)
         return _Take(attempt, digest, heard.word_error, verdict.reason, verdict.reported)
 
     def row_of(self, slot: ClipSlot) -> Row:

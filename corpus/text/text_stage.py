@@ -15,9 +15,10 @@ from corpus.servers.retry_and_failover import Open
 from corpus.store.digest_store import Store
 from corpus.text.queries import STAGE as QUERY_STAGE
 from corpus.text.queries import Decision, Decisions, accepted_text
-from corpus.text.request_scheduling import Writing, Written
+from corpus.text.request_scheduling import Writing
 from corpus.text.response_similarity import compare_responses
 from corpus.text.responses import STAGE as RESPONSE_STAGE
+from corpus.text.responses import Written
 from schemas.recipe import SERVING
 from schemas.tables import QUERIES, RESPONSES
 
