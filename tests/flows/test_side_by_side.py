@@ -11,7 +11,7 @@ from corpus.errors import SympatheiaError
 from corpus.plan.blueprint import Blueprint
 from corpus.run.accepted_texts import AcceptedTexts
 from corpus.run.run_folder import RunFolder
-from corpus.servers import endpoint_pool
+from corpus.servers import retry_and_failover
 from corpus.store.line_log import read_log
 from flows import work
 from flows.cli.status_tables import read_status
@@ -188,7 +188,7 @@ def test_a_kill_in_the_midst_costs_what_was_in_flight_and_leaves_no_trace(
 def test_a_speech_server_that_is_down_does_not_stop_the_texts_and_is_tried_once_more(
     tmp_path, server, one_after_the_other, monkeypatch
 ):
-    monkeypatch.setattr(endpoint_pool, "FIRST_ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(retry_and_failover, "FIRST_ANSWER_SECONDS", 0.1)
     run, server.clips_first = RunFolder(tmp_path / "run"), 1
     with Line() as down:
         pass
