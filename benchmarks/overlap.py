@@ -29,9 +29,9 @@ from corpus.run.run_folder import RunFolder
 from tests.support.fake_servers import TextServerProcess
 from tests.support.line import files_of
 
-PAIRS = ("emotional.pairs_per_anchor=40", "neutral.queries=27")
-IN_FLIGHT = 16
-LATENCY = 5.0
+PAIRS = ("emotional.pairs_per_anchor=25", "neutral.queries=17")
+IN_FLIGHT = 8
+LATENCY = 4.0
 MOST_OVER_IDEAL = 1.10
 """What a build without the barrier may take, over the ideal of the slower servers."""
 

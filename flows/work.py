@@ -105,6 +105,7 @@ class Work:
         self._texts: Background | None = None
         self._speech: Background | None = None
         self._accepted: AcceptedTexts | None = None
+        self._all_spoken = False
         if until in ("speech", "shards") and not self._voice_waits():
             self._accepted = AcceptedTexts(partial(accepted_text, run.store))
         self._lay_out(STAGES[1 : STAGES.index(until) + 1])
@@ -237,7 +238,7 @@ class Work:
     # Speech and shards
 
     def speak(self) -> None:
-        """Returns when every accepted text is spoken.
+        """Returns when every accepted text is spoken; what the voice cannot say is written anew.
 
         Raises:
             SympatheiaError: some cannot be; whatever was made is kept.
@@ -245,11 +246,17 @@ class Work:
         begun, self._speech = self._speech, None
         if begun is None:
             asyncio.run(self._speak_all())
-            return
-        try:
-            begun.result()
-        finally:
-            Background.stop([begun])
+        else:
+            try:
+                begun.result()
+            finally:
+                Background.stop([begun])
+        self._accepted = None
+        while not self._all_spoken:
+            self._lay_out(STAGES[1 : STAGES.index("speech") + 1])
+            self._texts = Background(self._write_texts)
+            self._texts.result()
+            asyncio.run(self._speak_all())
 
     async def _speak_as_accepted(self, accepted: AcceptedTexts) -> None:
         """Speaks texts as they are accepted, to the last.
@@ -275,12 +282,12 @@ class Work:
         from corpus.speech.speech_stage import speak_all
 
         if self._recipe.speech.backend == "openai":
-            await self._speak_served(accepted)
+            self._all_spoken = await self._speak_served(accepted)
         else:
             with BuiltinVoice(self._recipe.speech, self._recipe.compute.dask) as voice:
-                await speak_all(self.run, voice, accepted)
+                self._all_spoken = await speak_all(self.run, voice, accepted)
 
-    async def _speak_served(self, accepted: AcceptedTexts | None) -> None:
+    async def _speak_served(self, accepted: AcceptedTexts | None) -> bool:
         from corpus.speech.served_voice import ServedVoice
         from corpus.speech.speech_stage import speak_all
 
@@ -293,7 +300,7 @@ class Work:
 
         async with _when_needed(open_servers) as pool:
             voice = ServedVoice(speech.model, pool, speech.concurrency, speech.batch)
-            await speak_all(self.run, voice, accepted)
+            return await speak_all(self.run, voice, accepted)
 
     def pack(self) -> None:
         """Packs texts and clips into the dataset folder, and copies it where the recipe says."""

@@ -26,6 +26,7 @@ from corpus.run.accepted_texts import LOOK_EVERY_SECONDS, AcceptedTexts
 from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows, replace_rejects, write_table
 from corpus.run.stop_when_most_refused import FirstVerdicts
+from corpus.run.strikes import Strike
 from corpus.sound.clip_audio import ClipMeasures
 from corpus.sound.clip_rejection_rules import HeardClip, clip_rules, judge
 from corpus.sound.dnsmos import require_dnsmos
@@ -50,8 +51,14 @@ STAGE = "speech"
 GIVE_UP_AFTER = 20
 """Clips that may run out of attempts before the stage stops; until then the others are made."""
 
+UNSPEAKABLE_CLIP = "unspeakable_clip"
+"""The reason of a text that the voice cannot say."""
+BLAMED_SHARE = 0.25
+"""Of all clips, those that may run out of attempts for their texts to be blamed; where more do, the
+voice is."""
 
-async def speak_all(run: OpenRun, voice: Voice, accepted: AcceptedTexts | None = None) -> None:
+
+async def speak_all(run: OpenRun, voice: Voice, accepted: AcceptedTexts | None = None) -> bool:
     """Makes every clip that is not in the store, and puts the table of clips on file.
 
     Clips are listened to in processes of this machine, or by the Dask cluster of the recipe.
@@ -60,6 +67,10 @@ async def speak_all(run: OpenRun, voice: Voice, accepted: AcceptedTexts | None =
         run: whose texts are on file, or will be when `accepted` ends.
         voice: makes the clips.
         accepted: texts to be spoken before, if they are still being written.
+
+    Returns:
+        Whether that is done. If not, the voice could not say some texts, each for one and the same
+        rule in every attempt: they are struck, for the text stage to write others.
 
     Raises:
         SympatheiaError: clips ran out of attempts, one rule refused most of the first ones, or the
@@ -80,11 +91,27 @@ async def speak_all(run: OpenRun, voice: Voice, accepted: AcceptedTexts | None =
         places = _places(run.blueprint)
         refused = (row for place in places for row in stage.refused.get(place.name, ()))
         replace_rejects(run.folder.rejects, (STAGE,), refused)
+    if stage.blames_texts():
+        run.strikes.add(_strikes(run, stage))
+        return False
     if shortage := stage.shortage():
         raise SympatheiaError(shortage)
     for path, schema in ((run.folder.clips, CLIPS), (run.folder.sound, SOUND)):
         made = (stage.row_of(slot) for slot in _slots(run))
         write_table(path, schema, ({name: row[name] for name in schema.names} for row in made))
+    return True
+
+
+def _strikes(run: OpenRun, stage: "_Speaking") -> list[Strike]:
+    """The strikes of the texts whose clips ran out of attempts, in slot order."""
+    rules = {slot.name: stage.refused[slot.name][0]["reason"] for slot in stage.exhausted}
+    rows = {QUERY: read_rows(run.folder.queries), RESPONSE: read_rows(run.folder.responses)}
+    return [
+        Strike(row["digest"], UNSPEAKABLE_CLIP, place.id, f"{rules[place.name]} in every attempt")
+        for place in _places(run.blueprint)
+        for row in (next(rows[place.role]),)
+        if place.name in rules
+    ]
 
 
 def _sampled(run: OpenRun) -> frozenset[str]:
@@ -321,6 +348,17 @@ class _Speaking:
             await asyncio.to_thread(self._store.clips.put, digest, clip.flac)
         self._store.clip_measures.put(digest, asdict(clip.measures))
         return clip.measures
+
+    def blames_texts(self) -> bool:
+        """Whether what stayed empty is to be laid at the texts' door.
+
+        It is where all attempts at a clip broke one rule, and the voice says other texts well.
+        """
+        few = 0 < len(self.exhausted) <= BLAMED_SHARE * (len(self.exhausted) + len(self.made))
+        if self._first.culprit or not few or len(self.exhausted) > GIVE_UP_AFTER:
+            return False
+        reasons = ({row["reason"] for row in self.refused[slot.name]} for slot in self.exhausted)
+        return all(len(found) == 1 for found in reasons)
 
     def shortage(self) -> str | None:
         """What stayed empty, how often and why; None if nothing did."""

@@ -250,7 +250,7 @@ class Writing:
         digest = request.digest()
         answer, now = await self._answer(request, digest, f"{slot.id}, attempt {attempt}")
         await self._rules_loaded
-        text, verdict = self._queries.judge(slot, answer)
+        text, verdict = self._queries.judge(slot, digest, answer)
         if now:
             said = self._rules.said_in_query(slot, text)
             self._first_queries.add(slot.id, verdict.reason, said, _shown(slot.id, text))
@@ -288,6 +288,7 @@ class Writing:
         answer, now = await self._answer(request, digest, f"{slot.id}, attempt {attempt}")
         await self._rules_loaded
         text, verdict = judged(answer, lambda text: self._rules.response(slot, query, text))
+        verdict = self._run.strikes.over(digest, verdict)
         pair = _Pair(slot, query_digest, query, Kept(attempt, digest), text, verdict, now)
         if verdict.reason is None and self._llm.judge.model:
             self._ungraded.append((pair, 0))

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterable, Iterator
 
 from corpus.embedding.embedding_process import EmbeddingProcess
-from corpus.plan.blueprint import Blueprint
 from corpus.plan.rules import REPORT
 from corpus.plan.slot_layout import Plan
 from corpus.run.accepted_texts import AcceptedTexts
@@ -46,7 +45,7 @@ async def write_texts(
     folder, plan, store = run.folder, run.blueprint.plan, run.store
     stages = (QUERY_STAGE, RESPONSE_STAGE) if with_responses else (QUERY_STAGE,)
     stamp = Stamp(folder.root / "tables" / "texts.json", folder.root)
-    made_from = _inputs(run.blueprint)
+    made_from = _inputs(run)
     reports = REPORT in run.blueprint.recipe.text.rules.values()
     if folder.rejects.is_file() and stamp.holds(made_from) and not reports:
         _count(run, stages)
@@ -78,13 +77,14 @@ async def write_texts(
         stamp.put(made_from, tables)
 
 
-def _inputs(blueprint: Blueprint) -> str:
+def _inputs(run: OpenRun) -> str:
     """What the texts follow from, beside the answers."""
+    blueprint = run.blueprint
     shaping = blueprint.recipe.model_dump_json(
         include={"seed", "anchors", "emotional", "neutral", "split", "llm", "text", "dedup"},
         exclude={"llm": SERVING},
     )
-    return f"{shaping} {blueprint.prompts.digest} {code_digest()}"
+    return f"{shaping} {blueprint.prompts.digest} {run.strikes.digest} {code_digest()}"
 
 
 def _count(run: OpenRun, stages: tuple[str, ...]) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -16,7 +15,7 @@ from corpus.store.line_log import read_log
 from flows import work
 from flows.cli.status_tables import read_status
 from flows.work import at_work
-from tests.support.line import files_of, shared_embedder, start, sympatheia, write_recipe
+from tests.support.line import files_of, start, sympatheia, write_recipe
 from tests.support.replies import completion, good_text, kind_of
 from tests.support.voice_server import FakeVoiceServer, hum
 
@@ -84,18 +83,8 @@ def finish(running):
         running.pack()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_embedder():
-    """One process that embeds for all tests: each would take seconds to start."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            work, "EmbeddingProcess", lambda model, _: nullcontext(shared_embedder(model))
-        )
-        yield
-
-
 @pytest.fixture(scope="module")
-def one_after_the_other(tmp_path_factory):
+def one_after_the_other(tmp_path_factory, one_embedder):
     """The files of a run whose voice waits until all texts are written."""
     folder = tmp_path_factory.mktemp("after")
     with Line() as server:
