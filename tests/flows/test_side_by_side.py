@@ -1,9 +1,11 @@
 """Texts that are spoken as soon as they are accepted: the same corpus, sooner."""
 
 import asyncio
+import signal
 import time
 from functools import partial
 
+import psutil
 import pytest
 
 from corpus.errors import SympatheiaError
@@ -150,21 +152,28 @@ def test_what_finds_no_room_is_left_out():
     assert [waiting.take(), waiting.take(), waiting.take()] == [("a", "A"), ("b", "B"), None]
 
 
-def test_a_kill_in_the_midst_costs_what_was_in_flight_and_leaves_no_trace(
-    tmp_path, server, one_after_the_other
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
+def test_a_stop_in_the_midst_costs_what_was_in_flight_and_leaves_no_trace(
+    tmp_path, server, one_after_the_other, number, code
 ):
     run, server.clips_first = RunFolder(tmp_path / "run"), 6
     blueprint(tmp_path, server)
     options = [part for setting in settings(server) for part in ("--set", setting)]
     command = ["build", tmp_path / "r.toml", "--run-dir", run.root, *options]
-    for number, reached in enumerate((4, 9)):
-        process = start(*command, log=tmp_path / f"log{number}")
+    log = tmp_path / "log"
+    for reached in (4, 9):
+        process = start(*command, log=log)
         while len(server.spoken) < reached:
-            assert process.poll() is None, (tmp_path / f"log{number}").read_text()
+            assert process.poll() is None, log.read_text()
             time.sleep(0.005)
-        assert not run.responses.exists() or number
-        process.kill()
-        process.wait()
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
+        assert process.wait(60) == code, log.read_text()
+        assert psutil.wait_procs(children, timeout=15)[1] == []
+        assert not run.busy
+        if code > 0:
+            assert log.read_text().count("run the same command again to continue") == 1
+            assert "Traceback" not in log.read_text()
     done = sympatheia(*command)
     assert done.returncode == 0, done.stderr
     assert files_of(run) == one_after_the_other
