@@ -20,12 +20,12 @@ from importlib import metadata
 from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.errors import SympatheiaError, in_words
 from corpus.plan.blueprint import Blueprint
-from corpus.run.accepted_texts import LOOK_EVERY_SECONDS, AcceptedTexts
 from corpus.run.event_log import logged
 from corpus.run.open_run import OpenRun
 from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
 from corpus.servers.retry_and_failover import REPAIR, Endpoints, EndpointsFailed, Open
+from corpus.speech.accepted_texts import LOOK_EVERY_SECONDS, AcceptedTexts
 from corpus.store.opening import open_store
 from corpus.text.queries import accepted_text
 from corpus.text.text_stage import write_texts

@@ -22,7 +22,6 @@ from dataclasses import asdict, dataclass, replace
 
 from corpus.errors import SympatheiaError, root_cause
 from corpus.plan.blueprint import Blueprint
-from corpus.run.accepted_texts import LOOK_EVERY_SECONDS, AcceptedTexts
 from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows, replace_rejects, write_table
 from corpus.run.stop_when_most_refused import FirstVerdicts
@@ -32,6 +31,7 @@ from corpus.sound.clip_rejection_rules import HeardClip, clip_rules, judge
 from corpus.sound.dnsmos import require_dnsmos
 from corpus.sound.prosody import FEATURES
 from corpus.sound.speech_recognition import Listener
+from corpus.speech.accepted_texts import LOOK_EVERY_SECONDS, AcceptedTexts
 from corpus.speech.clip_requests import (
     QUERY,
     RESPONSE,

@@ -20,11 +20,11 @@ from textwrap import shorten
 from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.errors import SympatheiaError, root_cause
 from corpus.plan.rules import Verdict
-from corpus.run.accepted_texts import AcceptedTexts
-from corpus.run.stop_when_most_refused import FirstVerdicts
 from corpus.run.open_run import OpenRun
+from corpus.run.stop_when_most_refused import FirstVerdicts
 from corpus.servers.chat_requests import ChatAnswer, ChatRequest, complete, remedy
 from corpus.servers.retry_and_failover import Open
+from corpus.speech.accepted_texts import AcceptedTexts
 from corpus.text import llm_judge, queries, responses, utterance
 from corpus.text.llm_judge import TRIES, UNREADABLE, judge_request, read_grades
 from corpus.text.lost_answers import ask_for_lost

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.plan.rules import REPORT
 from corpus.plan.slot_layout import Plan
-from corpus.run.accepted_texts import AcceptedTexts
 from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows, replace_rejects, write_table
 from corpus.run.up_to_date import Stamp, code_digest
 from corpus.servers.retry_and_failover import Open
+from corpus.speech.accepted_texts import AcceptedTexts
 from corpus.store.digest_store import Store
 from corpus.text.queries import STAGE as QUERY_STAGE
 from corpus.text.queries import Decision, Decisions, accepted_text

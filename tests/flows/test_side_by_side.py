@@ -10,9 +10,9 @@ import pytest
 
 from corpus.errors import SympatheiaError
 from corpus.plan.blueprint import Blueprint
-from corpus.run.accepted_texts import AcceptedTexts
 from corpus.run.run_folder import RunFolder
 from corpus.servers import retry_and_failover
+from corpus.speech.accepted_texts import AcceptedTexts
 from corpus.store.line_log import read_log
 from flows import work
 from flows.cli.status_tables import read_status

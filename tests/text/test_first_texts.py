@@ -3,7 +3,7 @@
 import pytest
 
 from corpus.errors import SympatheiaError
-from corpus.run.first_verdicts import MOST
+from corpus.run.stop_when_most_refused import MOST
 from tests.support.fake_servers import FakeTextServer
 from tests.support.line import rows, write_recipe, write_run
 from tests.support.replies import completion, good_text, kind_of
