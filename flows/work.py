@@ -17,6 +17,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from importlib import metadata
 
+from corpus.compute.background import Background
 from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.errors import SympatheiaError, in_words
 from corpus.plan.blueprint import Blueprint
@@ -29,7 +30,6 @@ from corpus.speech.accepted_texts import LOOK_EVERY_SECONDS, AcceptedTexts
 from corpus.store.opening import open_store
 from corpus.text.queries import accepted_text
 from corpus.text.text_stage import write_texts
-from flows.background import Background
 from flows.display import shown
 from flows.services.text_servers import REMEDY, VLLM_REMEDY, text_servers, vllm_server
 from flows.surroundings import last_words, stopped_by
