@@ -145,10 +145,17 @@ def word_errors(run: RunFolder, sounds: list[dict[str, Any]]) -> list[float]:
 
 
 class SpeechServerProcess:
-    """The instant speech server, a process of its own; a context manager."""
+    """A speech server, a process of its own; a context manager.
+
+    Args:
+        latency: seconds that it takes for a clip; it answers at once by default.
+    """
+
+    def __init__(self, latency: float = 0.0) -> None:
+        self._latency = latency
 
     def __enter__(self) -> "SpeechServerProcess":
-        command = [sys.executable, "-m", "benchmarks.speech_run", "serve"]
+        command = [sys.executable, "-m", "benchmarks.speech_run", "serve", str(self._latency)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}/v1"
@@ -171,8 +178,8 @@ def _own(clip: bytes, text: str) -> bytes:
     return clip[:middle] + changed.tobytes() + clip[middle + changed.nbytes :]
 
 
-def serve() -> None:
-    """Answers every request at once with a clip that fits its number of words."""
+def serve(latency: float) -> None:
+    """Answers every request, after so many seconds, with a clip that fits its number of words."""
     voice = Voice()
     words = itertools.cycle(PLAIN.rstrip(".").split())
     clips = []
@@ -184,6 +191,7 @@ def serve() -> None:
     async def speech(request: web.Request) -> web.Response:
         text = (await request.json())["input"]
         place = min(max(round(len(text.split()) / WORDS_STEP), 1), len(clips)) - 1
+        await asyncio.sleep(latency)
         return web.Response(body=_own(clips[place], text), content_type="audio/wav")
 
     async def models(request: web.Request) -> web.Response:
@@ -279,4 +287,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    serve() if sys.argv[1:] == ["serve"] else main(sys.argv[1:])
+    serve(float(sys.argv[2])) if sys.argv[1:2] == ["serve"] else main(sys.argv[1:])

@@ -46,8 +46,9 @@ def build_corpus(order: CorpusOrder = DEMO) -> None:
     """Builds or continues a corpus, up to and including a stage.
 
     The text model writes queries and responses together, near-duplicates are rejected as they
-    come, a voice speaks what was accepted, and the rows are packed into a dataset folder. What was
-    made is kept: a run that is started again goes on where it stopped.
+    come, a voice speaks what is accepted (at once, unless it has to wait for the last text), and
+    the rows are packed into a dataset folder. What was made is kept: a run that is started again
+    goes on where it stopped.
 
     Args:
         order: what to build, and what is to be done with it then.
@@ -82,8 +83,11 @@ def build_corpus(order: CorpusOrder = DEMO) -> None:
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def write(work: Work) -> None:
-    """Has every query written, and every response unless the run ends before them."""
-    with on_prefects_pages(work.name, work.run.progress, ("queries", "responses")):
+    """Has every query written, and every response unless the run ends before them.
+
+    And what is accepted is spoken meanwhile, unless the voice is to wait.
+    """
+    with on_prefects_pages(work.name, work.run.progress, work.side_by_side):
         work.texts()
 
 

@@ -2,37 +2,39 @@
 
 Writing texts takes hours and needs nothing of Prefect, whose server takes seconds to come up. So
 the command line opens the run and begins its texts, and the flow, once it can start, waits for
-them. (`benchmarks/startup.py` measures what that is worth.)
+them. (`benchmarks/startup.py` measures what that is worth.) Speaking begins with the texts: each is
+spoken as soon as it is accepted (`benchmarks/overlap.py`), unless the recipe has the voice wait
+(`speech.after_texts`), or the voice needs the same cores.
 """
 
 import asyncio
 import logging
 import os
-import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import Future, wait
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from importlib import metadata
 
+from corpus.compute.background import Background
 from corpus.embedding.embedding_process import EmbeddingProcess
+from corpus.errors import SympatheiaError, in_words
 from corpus.plan.blueprint import Blueprint
 from corpus.run.event_log import logged
 from corpus.run.open_run import OpenRun
 from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
-from corpus.servers.retry_and_failover import REPAIR, Endpoints, Open
+from corpus.servers.retry_and_failover import REPAIR, Endpoints, EndpointsFailed, Open
+from corpus.speech.accepted_texts import LOOK_EVERY_SECONDS, AcceptedTexts
 from corpus.store.opening import open_store
+from corpus.text.queries import accepted_text
 from corpus.text.text_stage import write_texts
 from flows.display import shown
 from flows.services.text_servers import REMEDY, VLLM_REMEDY, text_servers, vllm_server
 from flows.surroundings import last_words, stopped_by
 from schemas.names import STAGES, Stage
 from schemas.recipe import Llm, Speech
-
-STOP_SECONDS = 1.0
-"""How long an interrupted run waits for its requests in flight to be let go."""
 
 log = logging.getLogger(__name__)
 
@@ -100,8 +102,12 @@ class Work:
         self.until = until
         self.name = run.blueprint.recipe.name
         self._recipe = run.blueprint.recipe
-        self._texts: Future[None] | None = None
-        self._writer: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
+        self._texts: Background | None = None
+        self._speech: Background | None = None
+        self._accepted: AcceptedTexts | None = None
+        self._all_spoken = False
+        if until in ("speech", "shards") and not self._voice_waits():
+            self._accepted = AcceptedTexts(partial(accepted_text, run.store))
         self._lay_out(STAGES[1 : STAGES.index(until) + 1])
 
     def _lay_out(self, stages: Sequence[Stage]) -> None:
@@ -120,11 +126,29 @@ class Work:
 
     # Texts
 
-    def begin_texts(self) -> None:
-        """Starts to write queries, and responses unless the run ends before them."""
+    def _voice_waits(self) -> bool:
+        """Whether it speaks when all texts are written.
+
+        One that is computed on the cores of this machine does: they embed queries until then.
+        """
+        recipe = self._recipe
+        own_cores = recipe.speech.backend == "builtin" and not recipe.compute.dask
+        return recipe.speech.after_texts or own_cores
+
+    def begin(self) -> None:
+        """Starts to write queries, and responses unless the run ends before them.
+
+        And to speak them, unless the voice is to wait.
+        """
         if self._texts is None and self.until != "plan":
-            self._texts = Future()
-            threading.Thread(target=self._write, args=(self._texts,), daemon=True).start()
+            self._texts = Background(self._write_texts)
+            if self._accepted is not None:
+                self._speech = Background(partial(self._speak_as_accepted, self._accepted))
+
+    @property
+    def side_by_side(self) -> tuple[Stage, ...]:
+        """The stages that are at work while texts are written."""
+        return ("queries", "responses") if self._accepted is None else STAGES[1:4]
 
     def texts(self) -> None:
         """Returns when every text is written.
@@ -132,26 +156,23 @@ class Work:
         Raises:
             SympatheiaError: some cannot be; whatever was written is kept.
         """
-        self.begin_texts()
+        self.begin()
         if self._texts is not None:
             self._texts.result()
 
-    def _write(self, texts: Future[None]) -> None:
-        try:
-            asyncio.run(self._write_texts())
-            texts.set_result(None)
-        except BaseException as error:  # noqa: BLE001  (raised again in the thread that waits)
-            texts.set_exception(error)
-
     async def _write_texts(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._writer = asyncio.get_running_loop(), task
         recipe = self._recipe
         with EmbeddingProcess(recipe.dedup.model, recipe.compute.dask) as embedder:
             async with _when_needed(self._open_text_servers) as pool:
-                with_responses = self.until != "queries"
-                await write_texts(self.run, pool, embedder, with_responses=with_responses)
+                await write_texts(
+                    self.run,
+                    pool,
+                    embedder,
+                    with_responses=self.until != "queries",
+                    accepted=self._accepted,
+                )
+        if self._accepted is not None:
+            self._accepted.end()
 
     async def _open_text_servers(self, stack: AsyncExitStack) -> Endpoints:
         llm, each, remedy = self._recipe.llm, None, REPAIR
@@ -211,31 +232,62 @@ class Work:
         return pool
 
     def stop(self) -> None:
-        """Lets go of the requests in flight, if texts are still being written."""
-        if self._texts is None or self._texts.done() or self._writer is None:
-            return
-        loop, task = self._writer
-        loop.call_soon_threadsafe(task.cancel)
-        wait([self._texts], STOP_SECONDS)
+        """Lets go of what is in flight, if texts are still being written or spoken."""
+        Background.stop([one for one in (self._texts, self._speech) if one is not None])
 
     # Speech and shards
 
     def speak(self) -> None:
-        """Has every accepted text spoken.
+        """Returns when every accepted text is spoken; what the voice cannot say is written anew.
 
         Raises:
             SympatheiaError: some cannot be; whatever was made is kept.
         """
+        begun, self._speech = self._speech, None
+        if begun is None:
+            asyncio.run(self._speak_all())
+        else:
+            try:
+                begun.result()
+            finally:
+                Background.stop([begun])
+        self._accepted = None
+        while not self._all_spoken:
+            self._lay_out(STAGES[1 : STAGES.index("speech") + 1])
+            self._texts = Background(self._write_texts)
+            self._texts.result()
+            asyncio.run(self._speak_all())
+
+    async def _speak_as_accepted(self, accepted: AcceptedTexts) -> None:
+        """Speaks texts as they are accepted, to the last.
+
+        What stops the voice does not stop the texts, whose servers are paid for, too.
+        """
+        try:
+            await self._speak_all(accepted)
+        except (SympatheiaError, OSError) as error:
+            if accepted.ended:
+                raise
+            down = isinstance(error, EndpointsFailed)
+            then = "then the voice is tried once more" if down else "then the build stops"
+            log.warning("%s The texts are written to their end; %s.", in_words(error), then)
+            if not down:
+                raise
+            while not accepted.ended:
+                await asyncio.sleep(LOOK_EVERY_SECONDS)
+            await self._speak_all()
+
+    async def _speak_all(self, accepted: AcceptedTexts | None = None) -> None:
         from corpus.speech.builtin_voice import BuiltinVoice
         from corpus.speech.speech_stage import speak_all
 
         if self._recipe.speech.backend == "openai":
-            asyncio.run(self._speak_served())
+            self._all_spoken = await self._speak_served(accepted)
         else:
             with BuiltinVoice(self._recipe.speech, self._recipe.compute.dask) as voice:
-                asyncio.run(speak_all(self.run, voice))
+                self._all_spoken = await speak_all(self.run, voice, accepted)
 
-    async def _speak_served(self) -> None:
+    async def _speak_served(self, accepted: AcceptedTexts | None) -> bool:
         from corpus.speech.served_voice import ServedVoice
         from corpus.speech.speech_stage import speak_all
 
@@ -248,7 +300,7 @@ class Work:
 
         async with _when_needed(open_servers) as pool:
             voice = ServedVoice(speech.model, pool, speech.concurrency, speech.batch)
-            await speak_all(self.run, voice)
+            return await speak_all(self.run, voice, accepted)
 
     def pack(self) -> None:
         """Packs texts and clips into the dataset folder, and copies it where the recipe says."""

@@ -41,9 +41,10 @@ BLOCK = 10
 
 SERVING = {
     *("endpoints", "vllm", "gpus", "gpu_hour_price", "api_key_env"),
-    *("concurrency", "timeout_seconds", "patience_seconds"),
+    *("concurrency", "timeout_seconds", "patience_seconds", "after_texts"),
 }
-"""Keys of `llm` and `speech` that say who answers and how fast, and never shape what is made."""
+"""Keys of `llm` and `speech` that say who answers, when and how fast, and never shape what is
+made."""
 
 
 class Emotional(Section):
@@ -250,6 +251,13 @@ class Recipe(Section):
             raise ValueError(
                 "emotional.pairs_per_anchor and neutral.queries are both 0: nothing to make"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _voice_waits_for_the_gpus(self) -> "Recipe":
+        if self.llm.vllm.python and "after_texts" not in self.speech.model_fields_set:
+            known = self.speech.model_copy(update={"after_texts": True})
+            object.__setattr__(self, "speech", known)  # how a frozen model derives a value
         return self
 
     @model_validator(mode="after")

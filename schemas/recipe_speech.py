@@ -57,6 +57,15 @@ class Speech(Section):
     ] = 2
     timeout_seconds: TimeoutSeconds = 300.0
     patience_seconds: PatienceSeconds = 300.0
+    after_texts: Annotated[
+        StrictBool,
+        Field(
+            description="Whether the voice waits until all texts are written; else each is spoken "
+            "as soon as it is accepted. Where the run starts its own vLLM, whose GPUs the voice "
+            "may use afterwards, the default is true. The builtin voice waits in any case, unless "
+            "a Dask cluster computes it: it needs the cores that embed queries."
+        ),
+    ] = False
     max_attempts: Annotated[
         StrictInt,
         Field(ge=1, le=100, description="Attempts at one clip before its slot counts as unusable."),

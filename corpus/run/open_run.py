@@ -7,6 +7,7 @@ from corpus.plan.blueprint import Blueprint
 from corpus.run.budget import Budget
 from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
+from corpus.run.strikes import Strikes
 from corpus.run.up_to_date import Stamp
 from corpus.store.clips import DamagedClip
 from corpus.store.digest_store import Store
@@ -24,6 +25,7 @@ class OpenRun:
         store: holds every answer and clip that was paid for.
         progress: is told of every slot that is filled.
         budget: is asked before anything is asked of a server.
+        strikes: the texts that are not to stay.
     """
 
     blueprint: Blueprint
@@ -31,10 +33,12 @@ class OpenRun:
     store: Store
     progress: Progress
     budget: Budget = field(init=False)
+    strikes: Strikes = field(init=False)
 
     def __post_init__(self) -> None:
         budget = Budget(self.blueprint.recipe, self.store, self.progress)
         object.__setattr__(self, "budget", budget)  # how a frozen dataclass derives a field
+        object.__setattr__(self, "strikes", Strikes(self.folder.strikes))
 
     def let_go_of_clip(self, damaged: DamagedClip) -> None:
         """Has another clip take the place of one that is damaged, in the corpus too.

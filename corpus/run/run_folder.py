@@ -25,6 +25,7 @@ class RunFolder:
         self.recipe = root / "recipe.toml"
         self.store = root / "store"
         self.decisions = root / "decisions.jsonl"
+        self.strikes = root / "strikes.jsonl"
         self.progress = root / "progress.json"
         self.log = root / "log.jsonl"
         self.queries = root / "tables" / "queries.parquet"

@@ -1,6 +1,7 @@
 """Writes and reads the tables that stages hand to each other, and the table of rejects."""
 
 import logging
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -20,6 +21,8 @@ ROWS_AT_ONCE = 5_000
 Row = dict[str, Any]
 
 log = logging.getLogger(__name__)
+
+_REPLACING = threading.Lock()
 
 
 def write_table(
@@ -66,7 +69,15 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 
 def replace_rejects(path: Path, stages: tuple[str, ...], rows: Iterable[Row]) -> None:
-    """Puts the rejects of some stages in the place of those they had; the other stages' stay."""
+    """Puts the rejects of some stages in the place of those they had; the other stages' stay.
+
+    Stages that are at work side by side, each in its own thread, may call it at the same time.
+    """
+    with _REPLACING:
+        _replace_rejects(path, stages, rows)
+
+
+def _replace_rejects(path: Path, stages: tuple[str, ...], rows: Iterable[Row]) -> None:
     others = [r for r in read_rows(path) if r["stage"] not in stages] if path.exists() else []
     blank = dict.fromkeys(REJECTS.names)
     both = [*others, *(blank | row for row in rows)]

@@ -4,6 +4,7 @@ Else every attempt of every slot would be paid for, to end with the advice to al
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Generic
 
 from corpus.plan.rules import REPORT, Rule, Rules, Subject
@@ -17,29 +18,50 @@ class FirstVerdicts(Generic[Subject]):
     """What became of the first things that servers made in a build.
 
     Only what is made now counts: what is on file costs nothing more, and a server that was mended
-    is not stopped for what it made before.
+    is not stopped for what it made before. Nor does what an earlier build left open count, once the
+    server has shown that it can: of a run that is nearly done, what is refused most is left.
 
     Args:
         rules: which judge, as the recipe has them.
         made: what is judged, in the plural.
         look: what a person does with one, as an order.
         maker: who is to be mended where the rule is right.
+        remedy: an order that says what to do about a reason that is no rule, if it knows one.
     """
 
-    def __init__(self, rules: Rules[Subject], made: str, look: str, maker: str) -> None:
+    def __init__(
+        self,
+        rules: Rules[Subject],
+        made: str,
+        look: str,
+        maker: str,
+        remedy: Callable[[str], str | None] = lambda reason: None,
+    ) -> None:
         self._rules = rules
         self._made, self._look, self._maker = made, look, maker
+        self._remedy = remedy
         self._count = 0
+        self._begun_before: set[str] = set()
+        self._accepted_before = 0
         self._refused: defaultdict[str, list[tuple[Subject, str]]] = defaultdict(list)
 
-    def add(self, reason: str | None, subject: Subject, where: str) -> None:
+    def on_file(self, slot: str, *, accepted: bool) -> None:
+        """Takes note of a slot that has something of an earlier build, and whether it is good."""
+        if self._count < FIRST:
+            self._begun_before.add(slot)
+            self._accepted_before += accepted
+
+    def add(self, slot: str, reason: str | None, subject: Subject, where: str) -> None:
         """Counts a verdict, if it is one of the first.
 
         Args:
+            slot: what it was made for.
             reason: the rule that refused; None for what was accepted.
             subject: what was judged.
             where: how a person finds it.
         """
+        if slot in self._begun_before and self._accepted_before >= FIRST:
+            return
         if self._count < FIRST and self.culprit is None:
             self._count += 1
             if reason:
@@ -56,9 +78,12 @@ class FirstVerdicts(Generic[Subject]):
         assert name is not None, "there is nothing to say while no rule refuses most"
         found = self._refused[name]
         samples = " and ".join(where for _, where in found[:2])
-        asked = next(((rule, at) for rule, at in self._rules.limits() if rule.name == name), None)
-        measured, remedy = "", f"Mend {self._maker}"
-        if asked and not asked[0].fixed:
+        known = self._remedy(name)
+        # One name may be measured in more than one way.
+        of_name = [(rule, at) for rule, at in self._rules.limits() if rule.name == name]
+        asked = next((r for r in of_name if r[0].breaks(found[0][0], r[1])), None)
+        measured, remedy = "", known or f"Mend {self._maker}"
+        if not known and asked and not asked[0].fixed:
             rule, limit = asked
             measured = _measured(rule, limit, [subject for subject, _ in found])
             other = "a number, " if limit is not None else ""

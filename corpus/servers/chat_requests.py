@@ -237,6 +237,27 @@ def without_thinking(content: str) -> str:
     return "" if _THINKING_BEGINS.search(answer) else answer.strip()
 
 
+def remedy(reason: str, section: str) -> str | None:
+    """What to do about answers that have a `problem`, as an order; None for one that is not known.
+
+    Args:
+        reason: the problem.
+        section: of the recipe, that says how such answers are sampled.
+    """
+    if reason.startswith(IN_FIELD):
+        return (
+            f"They say nothing but in the field '{reason.removeprefix(IN_FIELD)}' of the message, "
+            "where no answer belongs: start the server with the reasoning parser of its model, or "
+            f"without one, or set {section}.thinking = false"
+        )
+    return {
+        TRUNCATED: f"They run into the limit of tokens: raise {section}.max_tokens, or set "
+        f"{section}.thinking = false",
+        EMPTY: "See that the server's reasoning parser is that of its model, and that its chat "
+        f"template heeds {section}.thinking",
+    }.get(reason)
+
+
 def problem(answer: ChatAnswer) -> str | None:
     """Why an answer cannot be used, whatever it says; None when it can."""
     if answer.finish_reason == "length":

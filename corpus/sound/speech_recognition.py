@@ -25,6 +25,10 @@ from corpus.store.digest_store import Store
 if TYPE_CHECKING:  # seconds to import, and only where a recipe asks for them
     from faster_whisper import WhisperModel
 
+NICENESS = 15
+"""Behind what embeds texts (`corpus.embedding`), which may be at work too: a query that waits keeps
+responses waiting, a clip that waits nothing."""
+
 Record = dict[str, Any]
 
 
@@ -90,6 +94,7 @@ class Listener:
 
 
 def _begin() -> None:
+    os.nice(NICENESS)
     # One core each: the pool has a process for every core.
     os.environ["OMP_NUM_THREADS"] = "1"
 

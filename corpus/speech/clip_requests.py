@@ -100,6 +100,13 @@ def response_clip(blueprint: Blueprint, pair: PairSlot, text: str) -> ClipSlot:
     return ClipSlot(pair.id, RESPONSE, pair.cell, text, voice, manner)
 
 
+def clip_of(blueprint: Blueprint, slot: QuerySlot | PairSlot, text: str) -> ClipSlot:
+    """The clip of the text of a slot."""
+    if isinstance(slot, QuerySlot):
+        return query_clip(blueprint, slot, text)
+    return response_clip(blueprint, slot, text)
+
+
 def clip_request(
     blueprint: Blueprint, model: str, slot: ClipSlot, attempt: int, *, takes_points: bool
 ) -> ClipRequest:

@@ -4,6 +4,10 @@ A query is spoken once, at its own emotion, and shared by its pairs; a response 
 anchor's response style. A voice that takes words gets the style as an instruction, the builtin
 voice gets the style's point of the valence-arousal plane.
 
+A voice need not wait for the last text: it speaks what is accepted as it comes, and goes through
+all texts, in their order, when they are on file. No clip depends on another, so nothing of this
+shows in what is made.
+
 A clip that was accepted stays while its request does and the rules keep it, so that a loosened rule
 changes nothing that stands. Else attempts are judged in their order, from the store as far as they
 are there.
@@ -17,18 +21,24 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 
 from corpus.errors import SympatheiaError, root_cause
+from corpus.plan.blueprint import Blueprint
 from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows, replace_rejects, write_table
 from corpus.run.stop_when_most_refused import FirstVerdicts
+from corpus.run.strikes import Strike
 from corpus.sound.clip_audio import ClipMeasures
 from corpus.sound.clip_rejection_rules import HeardClip, clip_rules, judge
 from corpus.sound.dnsmos import require_dnsmos
 from corpus.sound.prosody import FEATURES
 from corpus.sound.speech_recognition import Listener
+from corpus.speech.accepted_texts import LOOK_EVERY_SECONDS, AcceptedTexts
 from corpus.speech.clip_requests import (
+    QUERY,
+    RESPONSE,
     ClipRequest,
     ClipSlot,
     Voice,
+    clip_of,
     clip_request,
     query_clip,
     response_clip,
@@ -41,11 +51,26 @@ STAGE = "speech"
 GIVE_UP_AFTER = 20
 """Clips that may run out of attempts before the stage stops; until then the others are made."""
 
+UNSPEAKABLE_CLIP = "unspeakable_clip"
+"""The reason of a text that the voice cannot say."""
+BLAMED_SHARE = 0.25
+"""Of all clips, those that may run out of attempts for their texts to be blamed; where more do, the
+voice is."""
 
-async def speak_all(run: OpenRun, voice: Voice) -> None:
+
+async def speak_all(run: OpenRun, voice: Voice, accepted: AcceptedTexts | None = None) -> bool:
     """Makes every clip that is not in the store, and puts the table of clips on file.
 
     Clips are listened to in processes of this machine, or by the Dask cluster of the recipe.
+
+    Args:
+        run: whose texts are on file, or will be when `accepted` ends.
+        voice: makes the clips.
+        accepted: texts to be spoken before, if they are still being written.
+
+    Returns:
+        Whether that is done. If not, the voice could not say some texts, each for one and the same
+        rule in every attempt: they are struck, for the text stage to write others.
 
     Raises:
         SympatheiaError: clips ran out of attempts, one rule refused most of the first ones, or the
@@ -53,23 +78,40 @@ async def speak_all(run: OpenRun, voice: Voice) -> None:
             file.
     """
     stage = _Speaking(run, voice, _sampled(run))
-    slots = _slots(run)
+    turns = _Turns(run, accepted)
     try:
         with stage.listener:
             async with asyncio.TaskGroup() as group:
                 for _ in range(await asyncio.to_thread(lambda: voice.at_once)):
-                    group.create_task(stage.work(slots))
+                    group.create_task(stage.work(turns))
     except ExceptionGroup as errors:
         raise root_cause(errors) from None
     finally:
         run.store.sync()  # tables must not outlive what they rest on
-        refused = (row for slot in _slots(run) for row in stage.refused.get(slot.name, ()))
+        places = _places(run.blueprint)
+        refused = (row for place in places for row in stage.refused.get(place.name, ()))
         replace_rejects(run.folder.rejects, (STAGE,), refused)
+    if stage.blames_texts():
+        run.strikes.add(_strikes(run, stage))
+        return False
     if shortage := stage.shortage():
         raise SympatheiaError(shortage)
     for path, schema in ((run.folder.clips, CLIPS), (run.folder.sound, SOUND)):
         made = (stage.row_of(slot) for slot in _slots(run))
         write_table(path, schema, ({name: row[name] for name in schema.names} for row in made))
+    return True
+
+
+def _strikes(run: OpenRun, stage: "_Speaking") -> list[Strike]:
+    """The strikes of the texts whose clips ran out of attempts, in slot order."""
+    rules = {slot.name: stage.refused[slot.name][0]["reason"] for slot in stage.exhausted}
+    rows = {QUERY: read_rows(run.folder.queries), RESPONSE: read_rows(run.folder.responses)}
+    return [
+        Strike(row["digest"], UNSPEAKABLE_CLIP, place.id, f"{rules[place.name]} in every attempt")
+        for place in _places(run.blueprint)
+        for row in (next(rows[place.role]),)
+        if place.name in rules
+    ]
 
 
 def _sampled(run: OpenRun) -> frozenset[str]:
@@ -79,9 +121,9 @@ def _sampled(run: OpenRun) -> frozenset[str]:
         return frozenset()
     require_dnsmos()
     cells: defaultdict[tuple[str, str], list[tuple[int, str, str]]] = defaultdict(list)
-    for slot in _slots(run):
-        drawn = plan.seed("dnsmos", slot.id, 0), slot.id, slot.name
-        cells[slot.role, slot.cell].append(drawn)
+    for place in _places(run.blueprint):
+        drawn = plan.seed("dnsmos", place.id, 0), place.id, place.name
+        cells[place.role, place.cell].append(drawn)
     return frozenset(
         name
         for drawn in cells.values()
@@ -89,14 +131,48 @@ def _sampled(run: OpenRun) -> frozenset[str]:
     )
 
 
+def _places(blueprint: Blueprint) -> Iterator[ClipSlot]:
+    """Every clip of the corpus, without what is said in it: each query's, then its responses'."""
+    for slot in blueprint.plan.queries():
+        yield query_clip(blueprint, slot, "")
+        for pair in blueprint.plan.pairs_of(slot):
+            yield response_clip(blueprint, pair, "")
+
+
 def _slots(run: OpenRun) -> Iterator[ClipSlot]:
-    """Every clip of the corpus: each query's, followed by those of its responses."""
-    blueprint, responses = run.blueprint, read_rows(run.folder.responses)
-    plan = blueprint.plan
-    for slot, query in zip(plan.queries(), read_rows(run.folder.queries), strict=True):
-        yield query_clip(blueprint, slot, query["text"])
-        for pair in plan.pairs_of(slot):
-            yield response_clip(blueprint, pair, next(responses)["text"])
+    """Every clip of the corpus, by the texts on file, in the order of `_places`."""
+    texts = {QUERY: read_rows(run.folder.queries), RESPONSE: read_rows(run.folder.responses)}
+    for place in _places(run.blueprint):
+        yield replace(place, text=next(texts[place.role])["text"])
+
+
+class _Turns:
+    """What is to be spoken, slot by slot: texts as they are accepted, then all others in order."""
+
+    def __init__(self, run: OpenRun, accepted: AcceptedTexts | None) -> None:
+        self._blueprint = run.blueprint
+        self._accepted = accepted
+        self._begun: set[str] = set()
+        self._slots = _slots(run)
+        self._one_at_a_time = asyncio.Lock()
+        self.stopped = False
+
+    async def next(self) -> ClipSlot | None:
+        """The next slot, for whichever worker asks first; None when there are no more."""
+        async with self._one_at_a_time:
+            while not self.stopped:
+                all_written = self._accepted is None or self._accepted.ended
+                if slot := self._accepted_now():
+                    self._begun.add(slot.name)
+                    return slot
+                if all_written:
+                    return next((s for s in self._slots if s.name not in self._begun), None)
+                await asyncio.sleep(LOOK_EVERY_SECONDS)
+        return None
+
+    def _accepted_now(self) -> ClipSlot | None:
+        found = self._accepted.take() if self._accepted else None
+        return clip_of(self._blueprint, *found) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +211,16 @@ class _Speaking:
         self.made: dict[str, _Take] = {}
         self.exhausted: list[ClipSlot] = []
 
-    async def work(self, slots: Iterator[ClipSlot]) -> None:
+    async def work(self, turns: _Turns) -> None:
         """Fills slots until there are none left, too many stay empty, or all goes one way."""
-        for slot in slots:
+        while (slot := await turns.next()) is not None:
             try:
                 await self._fill(slot)
             except DamagedClip as damaged:  # by what listened to it
                 await asyncio.to_thread(self._run.let_go_of_clip, damaged)
                 await self._fill(slot)
             if self._first.culprit or len(self.exhausted) > GIVE_UP_AFTER:
-                return
+                turns.stopped = True
 
     async def _fill(self, slot: ClipSlot) -> None:
         take = await self._accepted_before(slot)
@@ -208,7 +284,9 @@ class _Speaking:
             verdict = judge(self._rules, heard)
         if made_now:
             where = measures.problem or self._store.clips.where(digest)
-            self._first.add(verdict.reason, heard, f"the {name} ({where})")
+            self._first.add(slot.name, verdict.reason, heard, f"the {name} ({where})")
+        else:
+            self._first.on_file(slot.name, accepted=verdict.reason is None)
         return _Take(attempt, digest, heard.word_error, verdict.reason, verdict.reported)
 
     def row_of(self, slot: ClipSlot) -> Row:
@@ -270,6 +348,17 @@ class _Speaking:
             await asyncio.to_thread(self._store.clips.put, digest, clip.flac)
         self._store.clip_measures.put(digest, asdict(clip.measures))
         return clip.measures
+
+    def blames_texts(self) -> bool:
+        """Whether what stayed empty is to be laid at the texts' door.
+
+        It is where all attempts at a clip broke one rule, and the voice says other texts well.
+        """
+        few = 0 < len(self.exhausted) <= BLAMED_SHARE * (len(self.exhausted) + len(self.made))
+        if self._first.culprit or not few or len(self.exhausted) > GIVE_UP_AFTER:
+            return False
+        reasons = ({row["reason"] for row in self.refused[slot.name]} for slot in self.exhausted)
+        return all(len(found) == 1 for found in reasons)
 
     def shortage(self) -> str | None:
         """What stayed empty, how often and why; None if nothing did."""

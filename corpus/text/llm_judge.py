@@ -16,6 +16,8 @@ from schemas.slots import PairSlot
 
 TRIES = 3
 """How often a judge that answers in another form is asked; after that the pair is refused."""
+REFUSED = "judge_"
+"""Begins the reason of a pair with too low a grade; what follows names the quality."""
 UNREADABLE = "judge_unreadable"
 
 Grade = Annotated[int, Field(ge=1, le=5)]
@@ -33,7 +35,7 @@ class Grades(BaseModel):
     def problem(self, threshold: int) -> str | None:
         """The first quality graded below the threshold, as the name of a rule; None if none is."""
         return next(
-            (f"judge_{name}" for name, grade in self.model_dump().items() if grade < threshold),
+            (REFUSED + name for name, grade in self.model_dump().items() if grade < threshold),
             None,
         )
 
@@ -55,6 +57,15 @@ def judge_request(
     )
     request = ChatRequest.sampled(judge.model, messages, judge, plan.seed("judge", slot.id, tried))
     return replace(request, extra={"response_format": _FORM, **request.extra})
+
+
+def remedy(reason: str) -> str | None:
+    """What to do where the judge refuses most, as an order; None where it was not the judge."""
+    if reason == UNREADABLE:
+        return "See that llm.judge.model answers in JSON as it is asked to, or set another model"
+    if reason.startswith(REFUSED):
+        return "If they are good, lower llm.judge.threshold, or set another llm.judge.model"
+    return None
 
 
 def read_grades(answer: ChatAnswer) -> Grades | None:

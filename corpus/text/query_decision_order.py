@@ -76,7 +76,7 @@ class QueryJudging:
         embedder: EmbeddingProcess,
         follow: Callable[[int, Decision, Verdict], None],
     ) -> None:
-        self._blueprint, self._store = run.blueprint, run.store
+        self._blueprint, self._store, self._strikes = run.blueprint, run.store, run.strikes
         self._max_attempts = run.blueprint.recipe.llm.max_attempts
         self._rules = rules
         self._decisions = decisions
@@ -136,8 +136,8 @@ class QueryJudging:
         for slot in slots:
             history = self._decisions.of(slot.id)
             in_question = history[-1:] if history[-1].reason is None else history
-            answers = [stored_answer(self._store, decision.digest) for decision in in_question]
-            verdicts = [self.judge(slot, answer)[1] for answer in answers]
+            answers = [(d.digest, stored_answer(self._store, d.digest)) for d in in_question]
+            verdicts = [self.judge(slot, *answer)[1] for answer in answers]
             by_rules = [None if d.reason == NEAR_DUPLICATE else d.reason for d in in_question]
             holds = [verdict.reason for verdict in verdicts] == by_rules
             found.append((slot, verdicts[-1] if holds else None))
@@ -157,9 +157,10 @@ class QueryJudging:
         """Attempt and place of every slot that is not full, as they are to be judged."""
         return [(n, index) for n, order in sorted(self._rounds.items()) for index in order]
 
-    def judge(self, slot: QuerySlot, answer: ChatAnswer) -> tuple[str, Verdict]:
+    def judge(self, slot: QuerySlot, digest: str, answer: ChatAnswer) -> tuple[str, Verdict]:
         """The query in an answer as a voice would read it, and what the rules say of it."""
-        return judged(answer, lambda text: self._rules.query(slot, text))
+        text, verdict = judged(answer, lambda text: self._rules.query(slot, text))
+        return text, self._strikes.over(digest, verdict)
 
     def arrive(self, attempt: int, index: int, candidate: Candidate) -> None:
         """Takes in one attempt, to be decided when all before it are."""

@@ -10,18 +10,22 @@ what is kept never does.
 
 import asyncio
 import heapq
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
+from textwrap import shorten
 
 from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.errors import SympatheiaError, root_cause
 from corpus.plan.rules import Verdict
 from corpus.run.open_run import OpenRun
-from corpus.servers.chat_requests import ChatAnswer, ChatRequest, complete
+from corpus.run.stop_when_most_refused import FirstVerdicts
+from corpus.servers.chat_requests import ChatAnswer, ChatRequest, complete, remedy
 from corpus.servers.retry_and_failover import Open
-from corpus.text import queries, responses, utterance
+from corpus.speech.accepted_texts import AcceptedTexts
+from corpus.text import llm_judge, queries, responses, utterance
 from corpus.text.llm_judge import TRIES, UNREADABLE, judge_request, read_grades
 from corpus.text.lost_answers import ask_for_lost
 from corpus.text.queries import (
@@ -33,51 +37,21 @@ from corpus.text.queries import (
     text_digest,
 )
 from corpus.text.query_decision_order import Candidate, QueryJudging
-from corpus.text.responses import Kept, Standing, response_request
+from corpus.text.responses import Kept, Standing, Written, response_request
 from corpus.text.text_rejection_rules import TextRules
+from corpus.text.utterance import Utterance
 from schemas.slots import PairSlot, QuerySlot
 
-GIVE_UP_AFTER = 20
-"""Slots that may run out of attempts before the run stops; until then the others are finished,
-because one unlucky slot should not cost a night, and a broken prompt should not cost a budget."""
+SHOWN_CHARS = 120
+"""Of a text in an error: enough to see what is wrong with it."""
 
-
-@dataclass
-class Written:
-    """What the text stage made: where each accepted response is, and every one refused.
-
-    `standing` is what of the tables on file holds; `exhausted` has, by slot, the reasons of those
-    that ran out of attempts.
-    """
-
-    standing: Standing = field(default_factory=Standing)
-    responses: dict[str, Kept] = field(default_factory=dict)
-    refused_responses: defaultdict[str, list[Decision]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
-    exhausted: dict[str, Counter[str]] = field(default_factory=dict)
-
-    @property
-    def gave_up(self) -> bool:
-        """Whether so many slots ran out of attempts that the others are not tried any more."""
-        return len(self.exhausted) > GIVE_UP_AFTER
-
-    def shortage(self, attempts: int) -> str:
-        """The sentence about the slots that stayed empty after so many attempts each."""
-        cells = Counter(slot_id.rpartition("-")[0] for slot_id in self.exhausted)
-        slot_id, reasons = next(iter(self.exhausted.items()))
-        why = ", ".join(f"{reason} {times}x" for reason, times in reasons.most_common())
-        return (
-            f"{len(self.exhausted)} slots stayed empty after {attempts} attempts each "
-            f"({', '.join(f'{cell}: {times}' for cell, times in cells.most_common(5))}); "
-            f"{slot_id}, for one, was refused as {why}. Raise llm.max_attempts, or change the "
-            "templates or topics, and run the same command again; everything accepted is kept."
-        )
+_TOLD = ("texts", "read", "the text server")
+"""What is told of, what a person is to do with it, and who makes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """One attempt at a response, with what the text rules say of it."""
+    """One attempt at a response, with what the text rules say of it, and whether it is new."""
 
     slot: PairSlot
     query_digest: str
@@ -85,6 +59,7 @@ class _Pair:
     kept: Kept
     response: str
     verdict: Verdict
+    made_now: bool
 
 
 class Writing:
@@ -96,6 +71,7 @@ class Writing:
         pool: opens the servers that write, when there is something to ask.
         embedder: embeds queries, to be compared.
         with_responses: whether responses are written too.
+        accepted: takes what fills a slot, for a voice that does not wait for the others.
     """
 
     def __init__(
@@ -106,6 +82,7 @@ class Writing:
         embedder: EmbeddingProcess,
         *,
         with_responses: bool,
+        accepted: AcceptedTexts | None = None,
     ) -> None:
         self._run = at_work
         self._blueprint = at_work.blueprint
@@ -115,12 +92,22 @@ class Writing:
         self._decisions = decisions
         self._pool = pool
         self._with_responses = with_responses
+        self._accepted = accepted
         self._progress = at_work.progress
         self._rules = TextRules(at_work.blueprint)
         self._queries = QueryJudging(
             at_work, self._rules, decisions, embedder, self._follow_decision
         )
         self.written = Written(Standing.on_file(at_work.folder) if with_responses else Standing())
+
+        self._first_queries = FirstVerdicts(
+            self._rules.of_queries, *_TOLD, partial(remedy, section="llm.queries")
+        )
+        self._first_responses = FirstVerdicts(
+            self._rules.of_responses,
+            *_TOLD,
+            lambda reason: llm_judge.remedy(reason) or remedy(reason, "llm.responses"),
+        )
 
         # What is to be asked.
         self._first: Iterator[int] = iter(())
@@ -133,6 +120,7 @@ class Writing:
         self._budget = asyncio.Semaphore(self._llm.concurrency)
         self._jobs = 0
         self._judging = True
+        self._gave_up = False
         self._something_to_ask = asyncio.Event()
 
     async def run(self) -> Written:
@@ -152,6 +140,9 @@ class Writing:
                 await self._dispatch(group)
         except ExceptionGroup as errors:
             raise root_cause(errors) from None
+        for first in (self._first_queries, self._first_responses):
+            if first.culprit:
+                raise SympatheiaError(first.sentence())
         if self.written.exhausted:
             raise SympatheiaError(self.written.shortage(self._llm.max_attempts))
         return self.written
@@ -162,6 +153,7 @@ class Writing:
         for slot in self._queries.slots:
             history = self._decisions.of(slot.id)
             for decision in history:
+                self._first_queries.on_file(slot.id, accepted=decision.reason is None)
                 if decision.reason:
                     self._progress.refused(queries.STAGE, slot.cell, decision.reason)
             if slot.id in standing:
@@ -196,7 +188,7 @@ class Writing:
                 raise
             task.add_done_callback(lambda _: job.close())  # a group that ends may never begin it
 
-        while not self.written.gave_up:
+        while not self._gave_up:
             await self._budget.acquire()
             while (job := self._take()) is None:
                 if not self._judging and not self._jobs:
@@ -208,7 +200,7 @@ class Writing:
 
     def _take(self) -> Coroutine[None, None, None] | None:
         """The next job, or None while there is nothing to ask."""
-        if self.written.gave_up:
+        if self._gave_up:
             return None
         if self._refills:
             attempt, index = heapq.heappop(self._refills)
@@ -227,23 +219,28 @@ class Writing:
             return self._ask_response(*self._ready.popleft())
         return None
 
-    async def _answer(self, request: ChatRequest, digest: str, what: str) -> ChatAnswer:
-        """The answer to a job's request, stored or asked for; then the budget has room again."""
+    async def _answer(
+        self, request: ChatRequest, digest: str, what: str
+    ) -> tuple[ChatAnswer, bool]:
+        """The answer to a job's request, and whether it was asked for just now.
+
+        Then the budget has room again.
+        """
         try:
             stored = self._store.completions.get(digest)
             if stored is not None:
-                return ChatAnswer.from_dict(stored)
+                return ChatAnswer.from_dict(stored), False
             async with self._run.budget.asking():
                 answer = await complete(await self._pool(), request, what)
                 self._store.completions.put(digest, answer.to_dict())
-            return answer
+            return answer, True
         finally:
             # Before the verdict: the server must not stand idle while it is found.
             self._budget.release()
 
     async def _ask_again(self, request: ChatRequest, digest: str, what: str) -> ChatAnswer:
         await self._budget.acquire()
-        return await self._answer(request, digest, what)
+        return (await self._answer(request, digest, what))[0]
 
     # Queries
 
@@ -251,9 +248,15 @@ class Writing:
         slot = self._queries.slots[index]
         request = query_request(self._blueprint, slot, attempt)
         digest = request.digest()
-        answer = await self._answer(request, digest, f"{slot.id}, attempt {attempt}")
+        answer, now = await self._answer(request, digest, f"{slot.id}, attempt {attempt}")
         await self._rules_loaded
-        text, verdict = self._queries.judge(slot, answer)
+        text, verdict = self._queries.judge(slot, digest, answer)
+        if now:
+            said = self._rules.said_in_query(slot, text)
+            self._first_queries.add(slot.id, verdict.reason, said, _shown(slot.id, text))
+            self._stop_at_culprit(self._first_queries)
+        else:
+            self._first_queries.on_file(slot.id, accepted=False)
         self._queries.arrive(attempt, index, Candidate(text, digest, text_digest(answer), verdict))
 
     def _follow_decision(self, index: int, decision: Decision, verdict: Verdict) -> None:
@@ -272,6 +275,7 @@ class Writing:
     def _accept(self, slot: QuerySlot, digest: str, verdict: Verdict) -> None:
         self._progress.filled(queries.STAGE, slot.cell)
         self._progress.reported(queries.STAGE, verdict.reported)
+        self._hand_on(slot, digest)
         if self._with_responses:
             self._ready.extend((pair, digest) for pair in self._plan.pairs_of(slot))
 
@@ -281,10 +285,11 @@ class Writing:
         query = accepted_text(self._store, query_digest)
         attempt, request = self._next_request(slot, query)
         digest = request.digest()
-        answer = await self._answer(request, digest, f"{slot.id}, attempt {attempt}")
+        answer, now = await self._answer(request, digest, f"{slot.id}, attempt {attempt}")
         await self._rules_loaded
         text, verdict = judged(answer, lambda text: self._rules.response(slot, query, text))
-        pair = _Pair(slot, query_digest, query, Kept(attempt, digest), text, verdict)
+        verdict = self._run.strikes.over(digest, verdict)
+        pair = _Pair(slot, query_digest, query, Kept(attempt, digest), text, verdict, now)
         if verdict.reason is None and self._llm.judge.model:
             self._ungraded.append((pair, 0))
         else:
@@ -306,7 +311,7 @@ class Writing:
         judge, slot = self._llm.judge, pair.slot
         request = judge_request(self._blueprint, slot, pair.query, pair.response, tried)
         what = f"the grades of {slot.id}, attempt {pair.kept.attempt}"
-        grades = read_grades(await self._answer(request, request.digest(), what))
+        grades = read_grades((await self._answer(request, request.digest(), what))[0])
         if grades is not None:
             pair = replace(pair, kept=replace(pair.kept, grades=grades))
             self._settle_response(pair, grades.problem(judge.threshold))
@@ -317,12 +322,19 @@ class Writing:
 
     def _settle_response(self, pair: _Pair, reason: str | None) -> None:
         slot, kept, standing = pair.slot, pair.kept, self.written.standing
+        if pair.made_now:
+            said = self._rules.said_in_response(slot, pair.query, pair.response)
+            self._first_responses.add(slot.id, reason, said, _shown(slot.id, pair.response))
+            self._stop_at_culprit(self._first_responses)
+        else:
+            self._first_responses.on_file(slot.id, accepted=reason is None)
         if reason is None:
             for row in standing.rows(slot.id) if slot.id in standing.kept else ():
                 self._progress.refused(responses.STAGE, slot.cell, row["reason"])
             self.written.responses[slot.id] = kept
             self._progress.filled(responses.STAGE, slot.cell)
             self._progress.reported(responses.STAGE, pair.verdict.reported)
+            self._hand_on(slot, kept.digest)
             return
         standing.kept.pop(slot.id, None)
         self._progress.refused(responses.STAGE, slot.cell, reason)
@@ -333,10 +345,29 @@ class Writing:
         else:
             self._exhaust(slot.id, refused)
 
-    # Running out of attempts
+    def _hand_on(self, slot: QuerySlot | PairSlot, digest: str) -> None:
+        """Lets a text be spoken: nothing that comes later takes it out of its slot."""
+        if self._accepted is not None:
+            self._accepted.put(slot, digest)
+
+    # Running out of attempts, or into one rule all the time
+
+    def _stop_at_culprit(self, first: FirstVerdicts[Utterance]) -> None:
+        if first.culprit:
+            self._stop()
 
     def _exhaust(self, slot_id: str, refused: list[Decision]) -> None:
         self.written.exhausted[slot_id] = Counter(decision.reason or "" for decision in refused)
         if self.written.gave_up:
-            self._queries.stop()
-            self._something_to_ask.set()
+            self._stop()
+
+    def _stop(self) -> None:
+        """Has nothing more be asked; what is under way ends."""
+        self._gave_up = True
+        self._queries.stop()
+        self._something_to_ask.set()
+
+
+def _shown(slot_id: str, text: str) -> str:
+    """How a text is shown to a person who is to look at it."""
+    return f'{slot_id} ("{shorten(text, SHOWN_CHARS, placeholder=" ...")}")'

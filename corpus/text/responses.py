@@ -5,7 +5,7 @@ was accepted when the table on file was written is looked at first, and stays wh
 what was refused before it.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from corpus.errors import SympatheiaError
@@ -14,9 +14,14 @@ from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import Row, read_rows
 from corpus.servers.chat_requests import ChatRequest
 from corpus.text.llm_judge import Grades
+from corpus.text.queries import Decision
 from schemas.slots import PairSlot
 
 STAGE = "responses"
+
+GIVE_UP_AFTER = 20
+"""Slots that may run out of attempts before the run stops; until then the others are finished,
+because one unlucky slot should not cost a night, and a broken prompt should not cost a budget."""
 
 
 def response_request(blueprint: Blueprint, slot: PairSlot, query: str, attempt: int) -> ChatRequest:
@@ -69,3 +74,36 @@ class Standing:
     def rows(self, slot_id: str) -> list[Row]:
         """What was refused before the response that stands in a slot, as rows of the rejects."""
         return self.refused.get(slot_id, [])
+
+
+@dataclass
+class Written:
+    """What the text stage made: where each accepted response is, and every one refused.
+
+    `standing` is what of the tables on file holds; `exhausted` has, by slot, the reasons of those
+    that ran out of attempts.
+    """
+
+    standing: Standing = field(default_factory=Standing)
+    responses: dict[str, Kept] = field(default_factory=dict)
+    refused_responses: defaultdict[str, list[Decision]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    exhausted: dict[str, Counter[str]] = field(default_factory=dict)
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether so many slots ran out of attempts that the others are not tried any more."""
+        return len(self.exhausted) > GIVE_UP_AFTER
+
+    def shortage(self, attempts: int) -> str:
+        """The sentence about the slots that stayed empty after so many attempts each."""
+        cells = Counter(slot_id.rpartition("-")[0] for slot_id in self.exhausted)
+        slot_id, reasons = next(iter(self.exhausted.items()))
+        why = ", ".join(f"{reason} {times}x" for reason, times in reasons.most_common())
+        return (
+            f"{len(self.exhausted)} slots stayed empty after {attempts} attempts each "
+            f"({', '.join(f'{cell}: {times}' for cell, times in cells.most_common(5))}); "
+            f"{slot_id}, for one, was refused as {why}. Raise llm.max_attempts, or change the "
+            "templates or topics, and run the same command again; everything accepted is kept."
+        )

@@ -275,6 +275,8 @@ RESPONSE_RULES: Sequence[Rule[Utterance]] = (
 class TextRules:
     """The text rules as a recipe has them, over what each slot brings.
 
+    `of_queries` and `of_responses` are the registries.
+
     Args:
         blueprint: its recipe says in `text.rules` what is changed of them. A name that queries and
             responses share changes both, with `query_` or `response_` before it one of them.
@@ -287,27 +289,36 @@ class TextRules:
         self._prompts, self._anchors = blueprint.prompts, blueprint.plan.anchors
         settings = blueprint.recipe.text.rules
         _require_known(settings)
-        self._queries = Rules(QUERY_RULES, _settings(settings, QUERY, QUERY_RULES), KEY)
-        self._responses = Rules(RESPONSE_RULES, _settings(settings, RESPONSE, RESPONSE_RULES), KEY)
+        self.of_queries = Rules(QUERY_RULES, _settings(settings, QUERY, QUERY_RULES), KEY)
+        self.of_responses = Rules(
+            RESPONSE_RULES, _settings(settings, RESPONSE, RESPONSE_RULES), KEY
+        )
 
     def query(self, slot: QuerySlot, text: str) -> Verdict:
         """The verdict on a cleaned query."""
+        return _spoken(text, self.of_queries.judge(self.said_in_query(slot, text)))
+
+    def said_in_query(self, slot: QuerySlot, text: str) -> Utterance:
+        """A cleaned query, with what its slot brings for it to be judged by."""
         neutral = self._prompts.anchor_file.neutral_query
         asked_by = self._anchors[slot.anchor] if slot.anchor else neutral
-        said = Utterance(
+        return Utterance(
             text,
             self._prompts.rules,
             neutral=slot.anchor is None,
             shown=tuple(example.query for example in asked_by.examples),
         )
-        return _spoken(text, self._queries.judge(said))
 
     def response(self, slot: PairSlot, query: str, text: str) -> Verdict:
         """The verdict on a cleaned response to a query."""
+        return _spoken(text, self.of_responses.judge(self.said_in_response(slot, query, text)))
+
+    def said_in_response(self, slot: PairSlot, query: str, text: str) -> Utterance:
+        """A cleaned response to a query, with what its slot brings for it to be judged by."""
         anchor = self._anchors[slot.anchor]
         # Only the anchor's own labels: a verdict must not change because another was added.
         labels = (anchor.name, *self._prompts.aliases_of(anchor))
-        said = Utterance(
+        return Utterance(
             text,
             self._prompts.rules,
             query=query,
@@ -315,7 +326,6 @@ class TextRules:
             required_words=anchor.required_words,
             opening_words=() if slot.query.anchor else labels,
         )
-        return _spoken(text, self._responses.judge(said))
 
 
 def _spoken(text: str, verdict: Verdict) -> Verdict:

@@ -4,27 +4,35 @@ import asyncio
 from collections.abc import Iterable, Iterator
 
 from corpus.embedding.embedding_process import EmbeddingProcess
-from corpus.plan.blueprint import Blueprint
 from corpus.plan.rules import REPORT
 from corpus.plan.slot_layout import Plan
 from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows, replace_rejects, write_table
 from corpus.run.up_to_date import Stamp, code_digest
 from corpus.servers.retry_and_failover import Open
+from corpus.speech.accepted_texts import AcceptedTexts
 from corpus.store.digest_store import Store
 from corpus.text.queries import STAGE as QUERY_STAGE
 from corpus.text.queries import Decision, Decisions, accepted_text
-from corpus.text.request_scheduling import Writing, Written
+from corpus.text.request_scheduling import Writing
 from corpus.text.response_similarity import compare_responses
 from corpus.text.responses import STAGE as RESPONSE_STAGE
+from corpus.text.responses import Written
 from schemas.recipe import SERVING
 from schemas.tables import QUERIES, RESPONSES
 
 
 async def write_texts(
-    run: OpenRun, pool: Open, embedder: EmbeddingProcess, *, with_responses: bool
+    run: OpenRun,
+    pool: Open,
+    embedder: EmbeddingProcess,
+    *,
+    with_responses: bool,
+    accepted: AcceptedTexts | None = None,
 ) -> None:
     """Writes every query, and every response if asked to, and puts them on file in slot order.
+
+    Each is handed on to `accepted`, if that is given, as soon as it fills its slot.
 
     Nothing is done, nor judged again, where every table is as it was when all was written from the
     same recipe and prompts by the same code; unless there are rules to report of, for what breaks
@@ -37,7 +45,7 @@ async def write_texts(
     folder, plan, store = run.folder, run.blueprint.plan, run.store
     stages = (QUERY_STAGE, RESPONSE_STAGE) if with_responses else (QUERY_STAGE,)
     stamp = Stamp(folder.root / "tables" / "texts.json", folder.root)
-    made_from = _inputs(run.blueprint)
+    made_from = _inputs(run)
     reports = REPORT in run.blueprint.recipe.text.rules.values()
     if folder.rejects.is_file() and stamp.holds(made_from) and not reports:
         _count(run, stages)
@@ -45,7 +53,9 @@ async def write_texts(
     stamp.drop()
     decisions = Decisions(folder.decisions)
     try:
-        writing = Writing(run, decisions, pool, embedder, with_responses=with_responses)
+        writing = Writing(
+            run, decisions, pool, embedder, with_responses=with_responses, accepted=accepted
+        )
         try:
             written = await writing.run()
         finally:
@@ -67,13 +77,14 @@ async def write_texts(
         stamp.put(made_from, tables)
 
 
-def _inputs(blueprint: Blueprint) -> str:
+def _inputs(run: OpenRun) -> str:
     """What the texts follow from, beside the answers."""
+    blueprint = run.blueprint
     shaping = blueprint.recipe.model_dump_json(
         include={"seed", "anchors", "emotional", "neutral", "split", "llm", "text", "dedup"},
         exclude={"llm": SERVING},
     )
-    return f"{shaping} {blueprint.prompts.digest} {code_digest()}"
+    return f"{shaping} {blueprint.prompts.digest} {run.strikes.digest} {code_digest()}"
 
 
 def _count(run: OpenRun, stages: tuple[str, ...]) -> None:

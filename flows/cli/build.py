@@ -42,7 +42,7 @@ def build(recipe: str, run_dir: Path | None, overrides: tuple[str, ...], until: 
     with resolved(order) as asked:
         _announce(asked)
         with at_work(asked.folder, asked.blueprint, until) as work:
-            work.begin_texts()
+            work.begin()
             with prefect_api():
                 from flows.corpus import build_corpus
 

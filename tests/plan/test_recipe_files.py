@@ -260,3 +260,18 @@ def test_a_resolved_recipe_that_was_edited_is_still_refused_in_words(demo, promp
     assert read_resolved(b"resolved = 3\n" + text[:start].encode(), "recipe.toml") == demo
     with pytest.raises(InvalidInput, match="begun by sympatheia-corpus another version"):
         read_resolved(f"{text[:start]}[resolved]\nformat = 9\nversions = 3".encode(), "recipe.toml")
+
+
+@pytest.mark.parametrize(
+    ("given", "waits"),
+    [
+        ([], False),
+        (["speech.after_texts=true"], True),
+        (['llm.vllm.python="python"', "llm.endpoints=[]"], True),
+        (['llm.vllm.python="python"', "llm.endpoints=[]", "speech.after_texts=false"], False),
+    ],
+)
+def test_a_voice_waits_by_itself_where_the_run_starts_its_own_vllm(prompts, given, waits):
+    recipe = load_recipe("sympatheia-18k", given)
+    assert recipe.speech.after_texts is waits
+    assert read_resolved(dump_recipe(recipe, prompts), "recipe.toml") == recipe

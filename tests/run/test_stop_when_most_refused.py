@@ -5,14 +5,18 @@ from corpus.run.stop_when_most_refused import FIRST, MOST, FirstVerdicts
 
 SHORT = Rule("short", len, "Too short.", 5, least=True, unit="letters")
 ODD = Rule("odd", lambda text: "odd" in text, "Odd.")
+STRANGE = (
+    Rule("strange", lambda text: float(text.isascii()), "Other letters.", 0.5, least=True),
+    Rule("strange", lambda text: text.count("e"), "Few vowels.", 1, least=True, unit="vowels"),
+)
 GONE = Rule("gone", lambda text: not text, "Gone.", fixed=True)
 
 
 def first(*verdicts, settings=None):
-    rules = Rules([SHORT, ODD, GONE], settings or {}, "text.rules")
+    rules = Rules([SHORT, ODD, GONE, *STRANGE], settings or {}, "text.rules")
     watch = FirstVerdicts(rules, "texts", "read", "the text server")
     for n, (reason, text) in enumerate(verdicts):
-        watch.add(reason, text, f"'{text}' ({n})")
+        watch.add(f"slot {n}", reason, text, f"'{text}' ({n})")
     return watch
 
 
@@ -46,3 +50,32 @@ def test_a_rule_without_a_limit_and_one_without_a_say_are_told_as_such():
         sentence = first(*[(reason, "")] * MOST).sentence()
         assert "text.rules" not in sentence
         assert "Mend the text server, and run the same command again" in sentence
+
+
+def test_what_an_earlier_build_left_open_counts_only_until_the_server_has_shown_that_it_can():
+    def resumed(accepted):
+        watch = first()
+        for n in range(accepted):
+            watch.on_file(f"full {n}", accepted=True)
+        for n in range(MOST):
+            watch.on_file(f"slot {n}", accepted=False)
+            watch.add(f"slot {n}", *REFUSED, "")
+        return watch
+
+    assert resumed(FIRST - 1).culprit == "short"
+    assert resumed(FIRST).culprit is None
+
+
+def test_a_reason_that_is_no_rule_has_a_remedy_of_its_own():
+    rules = Rules([SHORT], {}, "text.rules")
+    watch = FirstVerdicts(rules, "texts", "read", "the text server", {"cut": "Allow more"}.get)
+    for n in range(MOST):
+        watch.add(f"slot {n}", "cut", "", f"({n})")
+    assert watch.sentence().endswith(
+        "read (0) and (1). Allow more, and run the same command again; everything made is kept."
+    )
+
+
+def test_of_two_measures_of_one_name_the_one_that_refused_is_told():
+    said = first(*[("strange", "rhythms")] * MOST).sentence()
+    assert "(they have 0 to 0 vowels, where 1 vowels is the least)" in said

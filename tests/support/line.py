@@ -75,7 +75,7 @@ def opened(pool: Endpoints) -> Open:
 
 
 @cache
-def _embedder(model: str) -> EmbeddingProcess:
+def shared_embedder(model: str) -> EmbeddingProcess:
     """One for all tests of a session: each would take seconds to start."""
     return EmbeddingProcess(model)
 
@@ -101,7 +101,7 @@ def write_run(
             patience_seconds=recipe.llm.patience_seconds,
         )
         async with pool:
-            embedder = _embedder(recipe.dedup.model)
+            embedder = shared_embedder(recipe.dedup.model)
             await write_texts(opened_run, opened(pool), embedder, with_responses=with_responses)
 
     with run.locked():

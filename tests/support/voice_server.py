@@ -47,6 +47,8 @@ class FakeVoiceServer(FakeTextServer):
     """A server in a thread of this process; a context manager."""
 
     speak: Speak = lambda item, together: hum(item)
+    seconds: float = 0.02
+    """How long a clip takes: until all that are asked for together are there."""
     under_way: int = 0
 
     def application(self) -> web.Application:
@@ -60,7 +62,7 @@ class FakeVoiceServer(FakeTextServer):
         try:
             item = await request.json()
             before = self.under_way
-            await asyncio.sleep(0.02)  # until all that are asked for together are there
+            await asyncio.sleep(self.seconds)
             found = self.speak(item, max(before, self.under_way))
         finally:
             self.under_way -= 1

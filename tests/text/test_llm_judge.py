@@ -78,8 +78,10 @@ def test_a_grade_below_the_threshold_refuses_the_pair_by_name(tmp_path, recipe, 
 
 def test_a_judge_that_never_grades_ends_in_a_sentence(tmp_path, recipe, server):
     server.behave = grading(lambda body: "I would say this is rather good.")
-    with pytest.raises(SympatheiaError, match=r"stayed empty after 2 attempts.*judge_unreadable 2"):
-        write_run(tmp_path / "run", recipe, *JUDGE, "llm.max_attempts=2")
+    with pytest.raises(SympatheiaError, match=r"stayed empty after 1 attempts.*judge_unreadable 1"):
+        write_run(tmp_path / "run", recipe, *JUDGE, "llm.max_attempts=1")
+    with pytest.raises(SympatheiaError, match=r"unreadable refused.*See that llm\.judge\.model"):
+        write_run(tmp_path / "run", recipe, *JUDGE, "llm.max_attempts=9")
 
 
 def test_without_a_judge_nothing_is_graded(tmp_path, recipe, server):
