@@ -95,7 +95,7 @@ class Stage:
             "done": done,
             "total": total,
             "per_second": rate,
-            "seconds_left": 0.0 if done == total else (total - done) / rate if rate else None,
+            "seconds_left": 0.0 if done >= total else (total - done) / rate if rate else None,
             "cells": {
                 cell: {
                     "done": self.full[cell],
