@@ -58,6 +58,7 @@ def write_texts(folder: Path, kind: str, server: TextServerProcess) -> dict[str,
     command += ["--run-dir", str(folder), "--until", "responses"]
     for setting in (
         f'llm.endpoints=["{server.base_url}"]',
+        'llm.model="fake"',
         f"llm.concurrency={IN_FLIGHT}",
         *PAIRS,
     ):

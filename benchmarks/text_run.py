@@ -50,7 +50,7 @@ def build(
     folder: Path, server: TextServerProcess, *settings: str, until: str = "responses"
 ) -> dict[str, float]:
     """Runs `sympatheia build` until a stage is done, watching all its processes."""
-    settings = (f'llm.endpoints=["{server.base_url}"]', *settings)
+    settings = (f'llm.endpoints=["{server.base_url}"]', 'llm.model="fake"', *settings)
     command = [str(SYMPATHEIA), "build", "sympatheia-18k", "--until", until]
     command += ["--run-dir", str(folder)]
     for setting in settings:
@@ -168,7 +168,7 @@ def interrupt(folder: Path, times: int) -> float:
     with TextServerProcess(latency=3600) as server:
         command = [str(SYMPATHEIA), "build", "sympatheia-18k", "--until", "responses"]
         command += ["--run-dir", str(folder / f"interrupt{times}")]
-        command += ["--set", f'llm.endpoints=["{server.base_url}"]']
+        command += ["--set", f'llm.endpoints=["{server.base_url}"]', "--set", 'llm.model="fake"']
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while server.report()["in_flight"] < IN_FLIGHT:
             time.sleep(0.1)
