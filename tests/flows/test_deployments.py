@@ -1,6 +1,8 @@
 """The flows as deployments: a real Prefect server, a real worker, and runs started each way."""
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +16,7 @@ from schemas.names import STAGES
 from schemas.orders import CorpusOrder
 from tests.support.fake_servers import FakeTextServer
 from tests.support.line import texts_of, write_recipe
-from tests.support.prefect_cluster import PrefectCluster, until
+from tests.support.prefect_cluster import LONGEST_WAIT, PrefectCluster, until
 from tests.support.replies import hang, status
 
 SMALLEST = ["emotional.pairs_per_anchor=2", "neutral.queries=1"]
@@ -67,7 +69,7 @@ def ids(runs: list[dict]) -> list[str]:
 
 def test_the_deployments_are_registered_for_any_machine(cluster):
     pools = {}
-    for name in ("corpus", "publish", "adapter", "publish-adapter"):
+    for name in ("corpus", "publish", "adapter", "responses", "publish-adapter"):
         found = cluster.deployment(f"{name}/sympatheia")
         pools[name] = found["work_pool_name"]
         assert found["enforce_parameter_schema"]
@@ -77,7 +79,8 @@ def test_the_deployments_are_registered_for_any_machine(cluster):
         assert found["entrypoint"].startswith("flows.")
         assert not found["path"] and not found["pull_steps"]
         assert str(Path.cwd()) not in str(found)
-    assert pools == {name: "gpu" if name == "adapter" else "sympatheia" for name in pools}
+    on_gpus = ("adapter", "responses")
+    assert pools == {name: "gpu" if name in on_gpus else "sympatheia" for name in pools}
 
 
 def test_the_form_has_defaults_and_descriptions(cluster):
@@ -138,6 +141,34 @@ def test_a_training_waits_for_a_worker_of_its_own_pool(cluster, built):
     asked = training["parameters"]["order"]
     assert asked["run_dir"] == str(cluster.folder / "runs" / "small")
     assert asked["speech_tokenizer"] == "THUDM/glm-4-voice-tokenizer"
+
+
+TRAINED = """
+from pathlib import Path
+from prefect import flow
+from flows.training import require_deployment, start_responses
+from schemas.orders import ResponsesAfter
+@flow
+def training():
+    after = ResponsesAfter(base="b", speech_tokenizer="t", decoder="d", conditions=["none"])
+    require_deployment(after.deployment)
+    start_responses(after, Path("run"), Path("run/adapter"))
+training()
+"""
+
+
+def test_responses_follow_a_training_and_wait_for_a_worker_of_the_gpus(cluster):
+    script = [sys.executable, "-c", TRAINED]
+    subprocess.run(script, env=cluster.env, check=True, timeout=LONGEST_WAIT)
+    (responses,) = cluster.found("flow_runs", flows={"name": {"any_": ["responses"]}})
+    assert responses["state"]["type"] == "SCHEDULED"
+    assert responses["work_pool_name"] == "gpu"
+    asked = responses["parameters"]["order"]
+    run = Path.cwd() / "run"
+    assert asked["corpus"] == str(run)
+    assert asked["adapter"] == str(run / "adapter")
+    assert asked["output"] == str(run / "responses")
+    assert asked["conditions"] == ["none"]
 
 
 def test_no_training_starts_when_a_gate_fails(cluster, order, built):
