@@ -106,7 +106,7 @@ def encode(folder: Path, speech_tokenizer: str, device: str | None, output: Path
     from flows.display import shown
 
     devices = [one.strip() for one in device.split(",")] if device else None
-    say(f"Speech tokens by {speech_tokenizer} {where_encoded(folder, devices)}")
+    tell(f"Speech tokens by {speech_tokenizer} {where_encoded(folder, devices)}")
     progress = Progress(None)
     with shown(progress):
         sequences = encode_corpus(folder, speech_tokenizer, devices, output, progress)
