@@ -11,7 +11,8 @@ the cache of keys and values each step computes all positions anew.
 
 `reply` is one question of 5 s answered with 10 s of speech: seconds in each network.
 
-With --write the figures go to `generation.json` beside this file.
+With --write the figures go to `generation.json` beside this file, under `cpu` or `gpu`; what stands
+there of the other stays.
 """
 
 import argparse
@@ -175,7 +176,9 @@ def main() -> None:
         result["peak_memory_gb"] = round(torch.cuda.max_memory_allocated(device) / 1e9, 1)
     print(json.dumps(result, indent=2))
     if given.write:
-        RESULT.write_text(json.dumps(result, indent=2) + "\n")
+        kept = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+        kept["gpu" if cuda else "cpu"] = result
+        RESULT.write_text(json.dumps(kept, indent=2) + "\n")
 
 
 if __name__ == "__main__":
