@@ -130,7 +130,7 @@ $(PEERS)/.ready:
 	@touch $@
 
 bench: $(READY) peers
-	@for script in startup doctor near_duplicates client text_run estimate voice real_voices adapter dask_workers \
+	@for script in startup doctor near_duplicates client text_run estimate voice real_voices adapter decoder generation embedding durability overlap dask_workers \
 	    "speech_run --keep runs/bench" "dataset_run runs/bench" growth; do \
 	  $(BIN)/python -m benchmarks.$$script || exit 1; done
 
