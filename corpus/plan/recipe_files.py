@@ -26,9 +26,12 @@ from corpus.plan.user_input import (
 from schemas.plain import bad_character
 from schemas.recipe import Recipe
 
-FORMAT = 1
-"""Of a run folder: what requests are made of, and so their digests, and how decisions are filed.
-A release that changes either takes the next number, and with it leaves earlier runs alone."""
+FORMAT = 2
+"""Of a run folder: what requests are made of, and so their digests, how decisions are filed, and how
+records are written. A release that changes one takes the next number, so that earlier releases leave
+its runs alone; since 2 records have checksums, which releases up to 0.2.0 cannot read."""
+_CONTINUED = (1, 2)
+"""The formats of runs that this release goes on with."""
 
 Origin = Literal["default", "file", "override"]
 """Where a value of a resolved recipe is from: the model, the recipe's file, or `--set`."""
@@ -241,7 +244,7 @@ def read_resolved(content: bytes, where: str) -> Recipe:
     data = _parse(content, where)
     resolved = data.pop("resolved", {})
     resolved = resolved if isinstance(resolved, dict) else {}
-    if resolved.get("format", 1) != FORMAT:  # the first release did not say it yet
+    if resolved.get("format", 1) not in _CONTINUED:  # the first release did not say it yet
         versions = resolved.get("versions")
         version = (versions if isinstance(versions, dict) else {}).get(
             "sympatheia-corpus", "another version"
