@@ -27,9 +27,9 @@ from schemas.plain import bad_character
 from schemas.recipe import Recipe
 
 FORMAT = 2
-"""Of a run folder: what requests are made of, and so their digests, how decisions are filed, and how
-records are written. A release that changes one takes the next number, so that earlier releases leave
-its runs alone; since 2 records have checksums, which releases up to 0.2.0 cannot read."""
+"""Of a run folder: what requests are made of, and so their digests, how decisions are filed, and
+how records are written. A release that changes one takes the next number, so that earlier ones
+leave its runs alone. Since 2 records have checksums, which releases up to 0.2.0 cannot read."""
 _CONTINUED = (1, 2)
 """The formats of runs that this release goes on with."""
 
