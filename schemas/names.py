@@ -6,5 +6,8 @@ Stage = Literal["plan", "queries", "responses", "speech", "shards"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 """What a build goes through, and where it can be told to end."""
 
+TEMPERATURE, TOP_P, MOST_NEW_TOKENS = 0.2, 0.8, 2000
+"""How the published scripts draw the tokens of a response, and where they cut it off."""
+
 DEPLOYMENT = "sympatheia"
 """What every deployment is called, beside the name of its flow, and the work pool of them all."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from schemas.names import DEPLOYMENT, STAGES, Stage
+from schemas.names import DEPLOYMENT, MOST_NEW_TOKENS, STAGES, TEMPERATURE, TOP_P, Stage
 from schemas.slots import Split
 
 ADAPTER_DEPLOYMENT = f"adapter/{DEPLOYMENT}"
@@ -74,13 +74,13 @@ class Answering(_Order):
     seed: Annotated[int, Field(ge=0, description="Of what is drawn and of the noise.")] = 0
     temperature: Annotated[
         float, Field(ge=0.0, le=2.0, description="0 takes the likeliest token each time.")
-    ] = 0.2
+    ] = TEMPERATURE
     top_p: Annotated[
         float, Field(gt=0.0, le=1.0, description="Share of the probability that is drawn from.")
-    ] = 0.8
+    ] = TOP_P
     max_new_tokens: Annotated[
         int, Field(ge=1, le=8192, description="Where a response is cut off.")
-    ] = 2000
+    ] = MOST_NEW_TOKENS
     endpoints: Annotated[
         tuple[str, ...],
         Field(description="vLLM servers that write, as http://host:8000/v1; else this machine."),

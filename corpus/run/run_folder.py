@@ -55,7 +55,7 @@ class RunFolder:
         except filelock.Timeout:
             raise SympatheiaError(
                 f"Another build is at work in {self.root}. Wait for it or stop it, or give this "
-                "one its own folder with --run-dir."
+                "one a folder of its own."
             ) from None
         except FileExistsError:
             raise SympatheiaError(

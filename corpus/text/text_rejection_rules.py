@@ -180,6 +180,14 @@ _OF_BOTH: Sequence[Rule[Utterance]] = (
     ),
 )
 
+_COPIES_EXAMPLE: Rule[Utterance] = Rule(
+    "copies_example",
+    _copies_an_example,
+    "An example of the anchor handed back: the share of its three-word runs that are of one.",
+    limit=COPIED_SHARE,
+    unit="share",
+)
+
 QUERY_RULES: Sequence[Rule[Utterance]] = (
     *_OF_BOTH,
     Rule(
@@ -211,13 +219,7 @@ QUERY_RULES: Sequence[Rule[Utterance]] = (
         lambda said: said.neutral and _has_any(said.text, said.lists.emotion_words),
         "A neutral query has no word that names or shows a feeling (`emotion_words`).",
     ),
-    Rule(
-        "copies_example",
-        _copies_an_example,
-        "An example of the anchor handed back: the share of its three-word runs that are of one.",
-        limit=COPIED_SHARE,
-        unit="share",
-    ),
+    _COPIES_EXAMPLE,
 )
 """What a query is refused for."""
 
@@ -251,13 +253,7 @@ RESPONSE_RULES: Sequence[Rule[Utterance]] = (
         limit=COPIED_SHARE,
         unit="share",
     ),
-    Rule(
-        "copies_example",
-        _copies_an_example,
-        "An example of the anchor handed back: the share of its three-word runs that are of one.",
-        limit=COPIED_SHARE,
-        unit="share",
-    ),
+    _COPIES_EXAMPLE,
     Rule(
         "named_emotion",
         _names_the_emotion,

@@ -9,6 +9,7 @@ import click
 
 from flows.cli.common import FOLDER, WrittenPath
 from flows.cli.common import say as tell
+from schemas.names import MOST_NEW_TOKENS, TEMPERATURE
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import: when a command needs it
     from corpus.adapter.inference.speech_system import Parts
@@ -285,14 +286,14 @@ def say(
 @click.option(
     "--temperature",
     type=click.FloatRange(0, 2),
-    default=0.2,
+    default=TEMPERATURE,
     show_default=True,
     help="0 takes the likeliest token each time.",
 )
 @click.option(
     "--max-new-tokens",
     type=click.IntRange(1, 8192),
-    default=2000,
+    default=MOST_NEW_TOKENS,
     show_default=True,
     help="Where a response is cut off.",
 )

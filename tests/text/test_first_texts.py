@@ -4,23 +4,11 @@ import pytest
 
 from corpus.errors import SympatheiaError
 from corpus.run.stop_when_most_refused import MOST
-from tests.support.fake_servers import FakeTextServer
-from tests.support.line import rows, write_recipe, write_run
+from tests.support.line import rows, write_run
 from tests.support.replies import completion, good_text, kind_of
 
 IN_FLIGHT = 4
 SETTINGS = (f"llm.concurrency={IN_FLIGHT}", "llm.max_attempts=30")
-
-
-@pytest.fixture
-def server():
-    with FakeTextServer() as running:
-        yield running
-
-
-@pytest.fixture
-def recipe(tmp_path, server):
-    return write_recipe(tmp_path / "small.toml", server.base_url)
 
 
 def stopped(tmp_path, recipe, *more):

@@ -6,22 +6,10 @@ import pytest
 from corpus.errors import SympatheiaError
 from corpus.servers.chat_requests import ChatAnswer
 from corpus.text.llm_judge import read_grades
-from tests.support.fake_servers import FakeTextServer
-from tests.support.line import rows, texts_of, write_recipe, write_run
+from tests.support.line import rows, texts_of, write_run
 from tests.support.replies import completion, seed_of
 
 JUDGE = ('llm.judge.model="strict"', "llm.judge.threshold=3")
-
-
-@pytest.fixture
-def server():
-    with FakeTextServer() as running:
-        yield running
-
-
-@pytest.fixture
-def recipe(tmp_path, server):
-    return write_recipe(tmp_path / "small.toml", server.base_url)
 
 
 def grading(grade):

@@ -7,20 +7,8 @@ from corpus.embedding.embedder import Embedder
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.servers.retry_and_failover import EndpointsFailed
 from corpus.store.line_log import read_log
-from tests.support.fake_servers import FakeTextServer
 from tests.support.line import add_anchor, copy_prompts, rows, texts_of, write_recipe, write_run
 from tests.support.replies import CONTENT, THINKING, TRANSPORT, completion, first, sometimes, status
-
-
-@pytest.fixture
-def server():
-    with FakeTextServer() as running:
-        yield running
-
-
-@pytest.fixture
-def recipe(tmp_path, server):
-    return write_recipe(tmp_path / "small.toml", server.base_url)
 
 
 def keys(server):

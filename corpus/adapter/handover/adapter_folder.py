@@ -8,10 +8,11 @@ from pathlib import Path
 
 import orjson
 import torch
-from peft import LoraConfig, PeftConfig
+from peft import LoraConfig, PeftConfig, PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from corpus.errors import InvalidInput
 from corpus.git_lfs import require_fetched
@@ -56,6 +57,26 @@ def find_adapter(folder: Path) -> Path:
         f"{folder} holds no adapter: neither it nor {folder / 'adapter'} has an {CONFIG}. "
         "'sympatheia train' makes one."
     )
+
+
+def adapted(model: PreTrainedModel, folder: Path, base: str) -> PeftModel:
+    """A base model with an adapter over it, in the base's type.
+
+    Args:
+        model: The base, loaded.
+        folder: The adapter's.
+        base: What the base is called, for the error.
+
+    Raises:
+        InvalidInput: The adapter is damaged, or another base's.
+    """
+    try:
+        # In float32 beside the base it would only cost time.
+        return PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise InvalidInput(
+            f"{folder} holds no adapter that fits {base}: {' '.join(str(error).split())[:300]}"
+        ) from error
 
 
 def name_base(folder: Path, name: str | None) -> None:

@@ -2,12 +2,11 @@
 
 import shutil
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from peft import PeftModel
 
-from corpus.adapter.handover.adapter_folder import find_adapter
+from corpus.adapter.handover.adapter_folder import adapted, find_adapter
 from corpus.adapter.model import ChatGLMForCausalLM, load_base
 from corpus.adapter.published_checkpoints import folder_of
 from corpus.adapter.text_tokenizer import FILES
@@ -35,15 +34,9 @@ def merge(adapter_dir: Path, output_dir: Path, base: str) -> None:
     )
     if output_dir.resolve() in (adapter.resolve(), source.resolve()):
         raise InvalidInput(f"{output_dir} holds what is to be merged. Give another folder.")
-    model: Any = load_base(source, dtype="auto")
-    try:
-        adapted = PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=False)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise InvalidInput(
-            f"{adapter} holds no adapter that fits {base}: {' '.join(str(error).split())[:300]}"
-        ) from error
+    both: Any = adapted(load_base(source, dtype="auto"), adapter, base)
     with torch.no_grad():
-        merged = cast("ChatGLMForCausalLM", cast("Any", adapted).merge_and_unload())
+        merged: ChatGLMForCausalLM = both.merge_and_unload()
     merged.save_pretrained(output_dir)
     for name in FILES:
         if (source / name).is_file():

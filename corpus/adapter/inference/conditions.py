@@ -30,10 +30,8 @@ class Condition:
     name: str
     sigma: float = 0.0
 
-    def told(
-        self, valence: float, arousal: float, seed: int
-    ) -> tuple[tuple[float, float] | None, tuple[float, float] | str | None]:
-        """The point that the model is told, None if none; and what its prompt is made of.
+    def affect(self, valence: float, arousal: float, seed: int) -> tuple[float, float] | str | None:
+        """What the prompt is made of: a point, None for that it is not told, or `BARE`.
 
         Args:
             valence: Of the target.
@@ -41,9 +39,9 @@ class Condition:
             seed: Of the noise.
         """
         if self.name == NONE:
-            return None, None
+            return None
         if self.name == PLAIN:
-            return None, BARE
+            return BARE
         noise = Random(seed)
         valence, arousal = (
             # As it stands in the prompt; zero is added for want of a sign on it.
@@ -52,7 +50,7 @@ class Condition:
             else value
             for value in (valence, arousal)
         )
-        return (valence, arousal), (valence, arousal)
+        return valence, arousal
 
 
 def conditions_of(names: Sequence[str], sigmas: Iterable[float]) -> list[Condition]:

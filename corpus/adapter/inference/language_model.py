@@ -16,11 +16,13 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from corpus.adapter.devices import device_named
+from corpus.adapter.handover.adapter_folder import CONFIG, WEIGHTS, adapted, find_adapter
 from corpus.adapter.model import ChatGLMForCausalLM, load_base
 from corpus.adapter.published_checkpoints import folder_of
 from corpus.adapter.text_tokenizer import FILES as TOKENIZER_FILES
 from corpus.adapter.text_tokenizer import load_tokenizer
-from corpus.errors import InvalidInput, SympatheiaError
+from corpus.errors import SympatheiaError
+from schemas.names import MOST_NEW_TOKENS, TEMPERATURE, TOP_P
 
 STOPS = ("<|endoftext|>", "<|user|>", "<|observation|>")
 """Tokens at which a response has ended: those of the published checkpoint, by name."""
@@ -36,9 +38,9 @@ class Sampling:
         max_new_tokens: where a response is cut off.
     """
 
-    temperature: float = 0.2
-    top_p: float = 0.8
-    max_new_tokens: int = 2000
+    temperature: float = TEMPERATURE
+    top_p: float = TOP_P
+    max_new_tokens: int = MOST_NEW_TOKENS
 
 
 class LanguageModel:
@@ -70,20 +72,10 @@ class LanguageModel:
             InvalidInput: There is no such model, adapter or device, or they do not fit.
         """
         place = device_named(device)
-        adapter = adapter and str(adapter_folder(adapter))
         dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
-        tokenizer = load_tokenizer(base)
-        model: ChatGLMForCausalLM | PeftModel = load_base(base, dtype=dtype)
-        if adapter is not None:
-            try:
-                # In the base's type: float32 beside it would only cost time.
-                model = PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=False)
-            except (OSError, ValueError, RuntimeError, KeyError) as error:
-                raise InvalidInput(
-                    f"{adapter} holds no adapter that fits {base}: "
-                    f"{' '.join(str(error).split())[:300]}"
-                ) from error
-        return cls(model, tokenizer, place)
+        tokenizer, over = load_tokenizer(base), adapter and adapter_folder(adapter)
+        model = load_base(base, dtype=dtype)
+        return cls(adapted(model, over, base) if over else model, tokenizer, place)
 
     def continued(
         self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling
@@ -136,17 +128,12 @@ class LanguageModel:
 
 
 def adapter_folder(path: str) -> Path:
-    """The folder of an adapter; one that is named on the Hub is fetched.
+    """The folder of an adapter, or of a run that has one; one that is named on the Hub is fetched.
 
     Raises:
         InvalidInput: There is none.
     """
-    names = ["adapter_config.json", "adapter_model.safetensors"]
-    folder = folder_of(path, names, "adapter", "NAMESPACE/NAME")
-    for name in names:
-        if not (folder / name).is_file():
-            raise InvalidInput(f"{path} is no adapter: it has no {name}. 'train' writes one.")
-    return folder
+    return find_adapter(folder_of(path, [CONFIG, WEIGHTS], "adapter", "NAMESPACE/NAME"))
 
 
 def stop_ids(tokenizer: Tokenizer) -> list[int]:

@@ -76,11 +76,11 @@ class _Item:
     request: Request
     row: Row
     condition: Condition
-    told: tuple[float, float] | None
+    affect: tuple[float, float] | str | None
 
 
 class _Answering:
-    """One order at work."""
+    """One order at work. What hears and what speaks are there from the first, or it is refused."""
 
     def __init__(self, order: ResponsesOrder, store: Store, progress: Progress) -> None:
         self._order = order
@@ -88,6 +88,10 @@ class _Answering:
         self._progress = progress
         self._device = order.device or devices_here()[0]
         self._sampling = Sampling(order.temperature, order.top_p, order.max_new_tokens)
+        self._tokenizer = load_tokenizer(order.base)
+        self._stops = stop_ids(self._tokenizer)
+        self._mouth = SpeechDecoder.from_pretrained(order.decoder, self._device)
+        self._reader = ReplyReader(self._tokenizer, self._mouth.codes, self._stops)
 
     def items(self, dataset: DatasetFolder, conditions: Sequence[Condition]) -> list[_Item]:
         """What is to be had, in the corpus's order, a condition after the other for each row."""
@@ -121,12 +125,12 @@ class _Answering:
         seed = self._order.seed
         name = f"{row['id']}/{condition.name}"
         noise = seed_of(seed, "noise", name)
-        told, affect = condition.told(row["valence"], row["arousal"], noise)
+        affect = condition.affect(row["valence"], row["arousal"], noise)
         request = Request(name, prompt(heard, affect), seed_of(seed, "response", name))
-        return _Item(request, row, condition, told)
+        return _Item(request, row, condition, affect)
 
-    def write(self, items: Sequence[_Item], model: str) -> list[list[int]]:
-        """The token ids of each response; those that are not on file are written."""
+    def write(self, items: Sequence[_Item], model: str) -> list[Reply]:
+        """Each response taken apart; those that are not on file are written."""
         keys = {item.request: item.request.digest(model, self._sampling) for item in items}
         records = self._store.replies
         self._progress.begin(WRITING, dict(Counter(item.condition.name for item in items)))
@@ -151,63 +155,54 @@ class _Answering:
                 size = order.batch or (GPU_BATCH if writer.device.type == "cuda" else 1)
                 for request, ids in write_here(writer, list(cells), self._sampling, size, has):
                     put(request, ids)
-        return [records.require(keys[item.request])["tokens"] for item in items]
+        written = (records.require(keys[item.request])["tokens"] for item in items)
+        return [self._reader.read(ids) for ids in written]
 
     async def _ask_servers(self, missing: Sequence[Request], put: Put) -> None:
         order = self._order
-        tokenizer = load_tokenizer(order.base)
 
         def encode(text: str) -> list[int]:
-            ids: list[int] = tokenizer(text)["input_ids"]
+            ids: list[int] = self._tokenizer(text)["input_ids"]
             return ids
 
         async with Endpoints(order.endpoints, concurrency=IN_FLIGHT, section=SECTION) as pool:
             await pool.check()
             name = await served_name(pool, order.served_model)
             with self._progress.watching(SECTION, pool.snapshot, 0, 0.0):
-                served = ServedModel(pool, name, encode, stop_ids(tokenizer))
+                served = ServedModel(pool, name, encode, self._stops)
                 await served.write(missing, self._sampling, put)
 
-    def speak(self, written: Sequence[list[int]]) -> "_Spoken":
-        """Takes the responses apart, and has those spoken that are not on file."""
-        order = self._order
-        mouth = SpeechDecoder.from_pretrained(order.decoder, self._device)
-        tokenizer = load_tokenizer(order.base)
-        reader = ReplyReader(tokenizer, mouth.codes, stop_ids(tokenizer))
-        replies = [reader.read(ids) for ids in written]
-        clips = self._store.clips
-        spoken = {_sound_key(mouth, reply): reply for reply in replies if reply.speakable}
-        self._progress.begin(SPEAKING, {order.split: len(spoken)})
+    def speak(self, replies: Sequence[Reply]) -> None:
+        """Has those responses spoken whose sound is not on file."""
+        split, clips = self._order.split, self._store.clips
+        spoken = {self._key(reply): reply for reply in replies if reply.speakable}
+        self._progress.begin(SPEAKING, {split: len(spoken)})
         missing = []
         for key, reply in spoken.items():
             if key in clips:
-                self._progress.filled(SPEAKING, order.split)
+                self._progress.filled(SPEAKING, split)
             else:
                 missing.append((key, reply.tokens))
         # Like with like: what is decoded together is padded to the longest.
         missing.sort(key=lambda one: len(one[1]))
         for start in range(0, len(missing), SPEAKING_BATCH):
             part = missing[start : start + SPEAKING_BATCH]
-            waves = mouth.decode([tokens for _, tokens in part])
+            waves = self._mouth.decode([tokens for _, tokens in part])
             for (key, _), wave in zip(part, waves, strict=True):
-                clips.put(key, encode_flac(wave, mouth.sampling_rate))
-                self._progress.filled(SPEAKING, order.split)
-        return _Spoken(replies, mouth, self._store)
+                clips.put(key, encode_flac(wave, self._mouth.sampling_rate))
+                self._progress.filled(SPEAKING, split)
 
+    def _key(self, reply: Reply) -> str:
+        """What the sound of a response is kept under."""
+        return sha256(f"{self._mouth.digest} {reply.tokens}".encode()).hexdigest()
 
-@dataclass(frozen=True)
-class _Spoken:
-    """The responses, with their sound on file."""
-
-    replies: list[Reply]
-    mouth: SpeechDecoder
-    store: Store
-
-    def rows(self, items: Sequence[_Item], model: str) -> Iterator[Row]:
-        """The rows of the table."""
-        for item, reply in zip(items, self.replies, strict=True):
-            row, told = item.row, item.told or (None, None)
-            sound = self._sound(reply)
+    def rows(self, items: Sequence[_Item], replies: Sequence[Reply]) -> Iterator[Row]:
+        """The rows of the table, once all is spoken."""
+        model = _name(self._order)
+        for item, reply in zip(items, replies, strict=True):
+            row = item.row
+            told = item.affect if isinstance(item.affect, tuple) else (None, None)
+            sound = self._store.clips.read(self._key(reply)) if reply.speakable else None
             yield {
                 "id": item.request.name,
                 "query_id": row["query_id"],
@@ -228,12 +223,9 @@ class _Spoken:
                 "model": model,
             }
 
-    def _sound(self, reply: Reply) -> bytes | None:
-        return self.store.clips.read(_sound_key(self.mouth, reply)) if reply.speakable else None
 
-
-def _sound_key(mouth: SpeechDecoder, reply: Reply) -> str:
-    return sha256(f"{mouth.digest} {reply.tokens}".encode()).hexdigest()
+def _name(order: ResponsesOrder) -> str:
+    return order.adapter or order.base
 
 
 def respond(order: ResponsesOrder, progress: Progress) -> Counter[Status]:
@@ -259,11 +251,12 @@ def respond(order: ResponsesOrder, progress: Progress) -> Counter[Status]:
         with open_store(folder.store) as store:
             at_work = _Answering(order, store, progress)
             items = at_work.items(dataset, conditions)
-            spoken = at_work.speak(at_work.write(items, digest))
+            replies = at_work.write(items, digest)
+            at_work.speak(replies)
             store.sync()
-            rows = spoken.rows(items, system["name"])
+            rows = at_work.rows(items, replies)
             write_table(folder.root / TABLE, ANSWERS, rows, _ROWS_AT_ONCE)
-    return Counter(reply.status for reply in spoken.replies)
+    return Counter(reply.status for reply in replies)
 
 
 def _system(
@@ -272,7 +265,7 @@ def _system(
     """What makes the responses, as `system.toml` says it: nothing of the machine."""
     corpus = sha256((dataset.root / NAME).read_bytes()).hexdigest()
     return {
-        "name": order.adapter or order.base,
+        "name": _name(order),
         "release": metadata.version("sympatheia-corpus"),
         "base": order.base,
         "adapter": order.adapter or "",

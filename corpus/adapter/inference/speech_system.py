@@ -90,16 +90,15 @@ class SpeechSystem:
         """Answers one question.
 
         Args:
-            sound: A WAV, FLAC, Ogg or MP3 file of any rate; of several channels the first counts.
+            sound: A sound file that `require_question` lets pass; of several channels the first
+                counts.
             affect: Valence and arousal; None if they are not told; `BARE` of the prompt template.
             seed: Of what is drawn.
             sampling: How the words are drawn; as published if None.
 
         Raises:
-            InvalidInput: The sound is none that can be answered.
             SympatheiaError: The device's memory is full.
         """
-        require_question(sound)
         (heard,) = self._ear.encode([sound])
         asked = prompt(heard, affect)
         (written,) = self._model.continued([asked], [seed], sampling or Sampling())

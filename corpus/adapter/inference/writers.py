@@ -10,7 +10,7 @@ import openai
 import orjson
 
 from corpus.adapter.inference.language_model import LanguageModel, Sampling
-from corpus.errors import InvalidInput
+from corpus.errors import InvalidInput, root_cause
 from corpus.servers.load_balancing import Failure
 from corpus.servers.model_lists import read_models
 from corpus.servers.retry_and_failover import BadAnswer, Endpoints
@@ -94,12 +94,12 @@ class ServedModel:
                 put(request, await self._written(request, sampling))
 
         at_once = min(len(requests), IN_FLIGHT * len(self._pool.snapshot()))
-        tasks = [asyncio.create_task(work()) for _ in range(at_once)]
         try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
+            async with asyncio.TaskGroup() as group:
+                for _ in range(at_once):
+                    group.create_task(work())
+        except ExceptionGroup as errors:
+            raise root_cause(errors) from None
 
     async def _written(self, request: Request, sampling: Sampling) -> list[int]:
         # Every field is said: vLLM takes what is not from the checkpoint's own settings.

@@ -67,15 +67,14 @@ def test_the_prompt_tells_a_point_that_none_is_known_or_nothing():
 
 def test_conditions_say_what_is_told():
     affect, none, bare, noisy = conditions_of(["affect", "none", "bare"], [0.3])
-    assert affect.told(0.25, -1.0, 1) == ((0.25, -1.0), (0.25, -1.0))
-    assert none.told(0.25, -1.0, 1) == (None, None)
-    assert bare.told(0.25, -1.0, 1) == (None, BARE)
-    (valence, arousal), _ = told = noisy.told(0.25, -1.0, 1)
+    assert affect.affect(0.25, -1.0, 1) == (0.25, -1.0)
+    assert none.affect(0.25, -1.0, 1) is None
+    assert bare.affect(0.25, -1.0, 1) == BARE
+    valence, arousal = told = noisy.affect(0.25, -1.0, 1)
     assert noisy.name == "affect~0.3"
-    assert told[0] == told[1]
     assert -1 <= arousal <= 1
     assert valence != 0.25
-    assert told == noisy.told(0.25, -1.0, 1) != noisy.told(0.25, -1.0, 2)
+    assert told == noisy.affect(0.25, -1.0, 1) != noisy.affect(0.25, -1.0, 2)
     assert conditions_of([], []) == [Condition("affect")]
 
 

@@ -135,6 +135,14 @@ def test_a_second_time_nothing_is_made(order, finished, monkeypatch):
     assert (finished / TABLE).read_bytes() == before
 
 
+def test_a_decoder_that_is_none_is_refused_before_anything_is_written(order, tmp_path):
+    wrong = order.model_copy(update={"decoder": str(tmp_path), "output": tmp_path / "out"})
+    with pytest.raises(InvalidInput, match=str(tmp_path)):
+        respond(wrong, Progress(None))
+    with Store(wrong.output / "store") as store:
+        assert len(store.replies) == len(store.speech_tokens) == 0
+
+
 def test_killed_with_9_it_goes_on_to_the_same_bytes(order, finished, tmp_path):
     output = tmp_path / "killed"
     parts = ("base", "speech_tokenizer", "decoder", "adapter")
