@@ -6,6 +6,7 @@ parts does not fit the published ones. Here the fused names stay, so adapters go
 for key, and everything between the weights is transformers' own: attention, masks, saving, loading.
 """
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from corpus.adapter.chatglm.config import ARCHITECTURE, ChatGLMConfig
 from corpus.adapter.chatglm.layers import Layer, RMSNorm, rotary
 from corpus.errors import InvalidInput
 from corpus.git_lfs import require_fetched
+
+# peft asks by the older of two names; who trains can do nothing about it.
+warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
 
 IGNORED = -100
 """A label that counts nowhere, as transformers and PyTorch have it."""
@@ -86,6 +90,7 @@ class ChatGLMForCausalLM(PreTrainedModel, GenerationMixin):
         **named: Any,  # noqa: ANN401
     ) -> None:
         """Saves as transformers does, under the architecture's published name."""
+        disable_progress_bar()
         super().save_pretrained(save_directory, *asked, **named)
         self.config.architectures = [ARCHITECTURE]
         self.config.save_pretrained(save_directory)

@@ -50,6 +50,7 @@ def check(folder: Path, store: bool, forget: bool, as_json: bool) -> None:
     else:
         print_gates(outcomes)
     require_passed(outcomes)
+    say(f"All {len(outcomes)} gates passed.")
 
 
 def _check_store(folder: Path, *, forget: bool, as_json: bool) -> None:

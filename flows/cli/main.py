@@ -101,7 +101,10 @@ def _run(arguments: list[str], *, debug: bool) -> None:
 
 
 def _end_stopped() -> NoReturn:
-    say("Stopped. What was saved is kept: run the same command again to continue from there.")
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    # A server has nothing to continue.
+    again = " What was saved is kept: run the same command again to continue from there."
+    say("Stopped." if command == "serve" else f"Stopped.{again}")
     # Threads that compute would be waited for, and every file is closed by now.
     os._exit(128 + (stopped_by() or signal.SIGINT))
 

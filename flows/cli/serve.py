@@ -128,5 +128,6 @@ def serve_adapter(
 
     parts = parts_of(base, speech_tokenizer, decoder, adapter, device)
     at = f"[{host}]" if ":" in host else host
-    say(f"Loading on {parts.device}. The page will be at http://{at}:{port}/")
-    chat_server.serve(parts, host, port, corpus)
+    say(f"Loading on {parts.device}")
+    page = f"Ready: open http://{at}:{port}/ in a browser; Ctrl-C ends it."
+    chat_server.serve(parts, host, port, corpus, lambda: say(page))

@@ -1,5 +1,6 @@
 """What `status`, `estimate`, `check`, `doctor` and `anchors list` print."""
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:  # brings scipy and the stages, which `status` need not wait f
     from flows.orders import Resolved
 
 LARGEST_LIST = 40
+WIDE = 200
+"""Columns of a table that goes into a pipe or a file."""
 NUMBERS = ("done", "of", "accepted", "times", "found", "limit", "from", "to")
 
 
@@ -54,7 +57,7 @@ def read_status(run: RunFolder) -> dict[str, Any]:
 
 def print_status(found: dict[str, Any]) -> None:
     """Prints a run's state: the stages, the cells that are not full, the reasons of refusals."""
-    console = Console()
+    console = _console()
     at_work = "a build is at work" if found["building"] else "no build is at work"
     console.print(f"{found['name']} in {found['folder']}: {at_work}", highlight=False)
     if not found["stages"]:
@@ -121,7 +124,15 @@ def print_anchors(anchors: Iterable[Anchor]) -> None:
             anchor.response_style,
             f"{delivery.valence:.2f}, {delivery.arousal:.2f}",
         )
-    Console().print(table)
+    _console().print(table)
+
+
+def _console() -> Console:
+    """Standard output, wide where no terminal bounds it: who searches it finds names whole."""
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDE
+    return console
 
 
 def print_gates(outcomes: Sequence[Outcome]) -> None:
@@ -136,7 +147,7 @@ def print_gates(outcomes: Sequence[Outcome]) -> None:
             "passed" if outcome.passed else "FAILED",
             "; ".join(outcome.examples),
         )
-    console = Console()
+    console = _console()
     console.print(table)
     for outcome in outcomes:
         if not outcome.passed:
@@ -152,7 +163,7 @@ def _number(value: float) -> str:
 
 def print_estimate(asked: "Resolved", found: "Estimate") -> None:
     """Prints the range of each figure, and what they rest on."""
-    console = Console()
+    console = _console()
     plan = asked.blueprint.plan
     console.print(
         f"{asked.blueprint.recipe.name}: {plan.pair_count:,} pairs in {asked.folder.root}, what is "
@@ -186,7 +197,7 @@ def print_findings(findings: Iterable[Finding]) -> None:
     for found in findings:
         verdict = found.verdict.upper() if found.verdict == "failed" else found.verdict
         table.add_row(found.name, verdict, in_one_line(found))
-    Console().print(table)
+    _console().print(table)
 
 
 def _table(*columns: str) -> Table:

@@ -6,7 +6,7 @@ server goes on answering everything else.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -79,7 +79,9 @@ class Shown:
         return cls(name, is_random(parts.base), anchors, queries_to_ask(dataset))
 
 
-def serve(parts: Parts, host: str, port: int, corpus: Path | None = None) -> None:
+def serve(
+    parts: Parts, host: str, port: int, corpus: Path | None, ready: Callable[[], object]
+) -> None:
     """Serves until interrupted.
 
     Args:
@@ -88,6 +90,7 @@ def serve(parts: Parts, host: str, port: int, corpus: Path | None = None) -> Non
             are refused.
         port: Port to listen on.
         corpus: A run or dataset folder with queries to ask.
+        ready: Called when all is loaded.
 
     Raises:
         SympatheiaError: The address cannot be listened on, or a checkpoint or the corpus is not
@@ -99,6 +102,7 @@ def serve(parts: Parts, host: str, port: int, corpus: Path | None = None) -> Non
         shown = Shown.of(parts, dataset)
         own = ip_address(listener.getsockname()[0]).is_loopback
         config = uvicorn.Config(application(system, shown, only_here=own), access_log=False)
+        ready()
         uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -19,8 +19,8 @@ MEANINGS: dict[Status, str] = {
     OK: "words, then speech, then the end",
     NO_STOP: "cut off at the most tokens; what there is of it is kept and spoken",
     NO_AUDIO: "ended without speech",
-    OUT_OF_RANGE: "a speech token that the decoder does not have, and so no sound; or words behind "
-    "speech, of which the speech is spoken",
+    OUT_OF_RANGE: "words stand behind speech, or a speech token is none of the decoder's; what can "
+    "be spoken of it is, and with random weights nothing else is to be expected",
 }
 
 _AUDIO = re.compile(r"<\|audio_(\d+)\|>")
