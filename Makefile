@@ -23,11 +23,10 @@ adapter: corpus
 # The page to talk to it, over the same: with the demo's queries and adapter, if they are there.
 talk: $(READY)
 	@test -f $(TINY)/decoder/hift.safetensors || $(BIN)/python -m corpus.adapter.tiny make $(TINY)
-	@$(BIN)/sympatheia serve adapter --base $(TINY)/base \
+	@exec $(BIN)/sympatheia serve adapter --base $(TINY)/base \
 	  --speech-tokenizer $(TINY)/speech-tokenizer --decoder $(TINY)/decoder --device cpu \
 	  $(if $(wildcard runs/demo/corpus/manifest.json),--corpus runs/demo) \
-	  $(if $(wildcard runs/demo/adapter/adapter_config.json),--adapter runs/demo/adapter) \
-	  || [ $$? = 130 ] || [ $$? = 143 ]    # Ctrl-C is how it ends
+	  $(if $(wildcard runs/demo/adapter/adapter_config.json),--adapter runs/demo/adapter)
 
 # A Prefect server of one's own, and a worker for what it is asked. Nothing is sent anywhere.
 server worker: export PREFECT_HOME ?= $(CURDIR)/runs/prefect
