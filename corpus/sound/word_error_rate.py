@@ -35,8 +35,25 @@ def spoken_words(text: str) -> str:
     return _DAY_LAST.sub(r"\1 \2", _DAY_FIRST.sub(r"\2 \1", words))
 
 
+def plain_words(text: str) -> str:
+    """An English text as Whisper's authors compare texts, and nothing read out before."""
+    return _readers()[1](text)
+
+
 def word_error_rate(said: str, heard: str) -> float:
     """Share of a text's words that were heard otherwise; may exceed 1."""
+    errors, words = word_errors(spoken_words(said), spoken_words(heard))
+    return errors / max(words, 1)
+
+
+def word_errors(said: str, heard: str) -> tuple[int, int]:
+    """How many words have to be changed, left out or put in to make the one text the other.
+
+    Returns:
+        That number, and the words of what was said.
+    """
     import jiwer
 
-    return float(jiwer.wer(spoken_words(said), spoken_words(heard)))
+    found = jiwer.process_words(said, heard)
+    errors = found.substitutions + found.deletions + found.insertions
+    return errors, found.hits + found.substitutions + found.deletions

@@ -45,6 +45,8 @@ SHAPES: dict[str, Shape] = {
     "transcripts": {"text": str},
     "prosody": {},
     "dnsmos": {"overall": float},
+    "naturalness": {"mos": float},
+    "likeness": {"bertscore_f1": list, "rouge_l": list},
     "speech_tokens": {"tokens": list},
     "replies": {"tokens": list},
 }
@@ -95,6 +97,8 @@ class Store:
         self.transcripts = kinds["transcripts"]
         self.prosody = kinds["prosody"]
         self.dnsmos = kinds["dnsmos"]
+        self.naturalness = kinds["naturalness"]
+        self.likeness = kinds["likeness"]
         self.speech_tokens = kinds["speech_tokens"]
         self.replies = kinds["replies"]
         self.clips = Clips(place, kinds["clip_files"])

@@ -8,11 +8,8 @@ environment of `make setup-qwen-tts`, one in each process of `qwen_process`.
 """
 
 import contextlib
-import importlib.machinery
-import importlib.util
 import io
 import sys
-import types
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from corpus.compute.absent_libraries import stand_in
 from corpus.compute.worker_processes import worker_processes
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.sound.clip_audio import encode_flac, encode_wav
@@ -269,25 +267,12 @@ def import_package() -> None:
     Raises:
         ModuleNotFoundError: It is not installed for this interpreter.
     """
-    _stand_in("torchaudio", "torchaudio.compliance", "torchaudio.compliance.kaldi")
-    _stand_in("sox")
-    _stand_in("onnxruntime")
+    stand_in("torchaudio", "torchaudio.compliance", "torchaudio.compliance.kaldi")
+    stand_in("sox")
+    stand_in("onnxruntime")
     # It prints about another library that would make that codec faster.
     with contextlib.redirect_stdout(io.StringIO()):
         import qwen_tts  # noqa: F401
-
-
-def _stand_in(package: str, *parts: str) -> None:
-    if importlib.util.find_spec(package):
-        return
-    for name in (package, *parts):
-        module = types.ModuleType(name)
-        # With one of these, whoever looks for the library finds a module and not an error.
-        module.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)
-        sys.modules[name] = module
-        parent, _, child = name.rpartition(".")
-        if parent:
-            setattr(sys.modules[parent], child, module)
 
 
 def _line(error: Exception) -> str:

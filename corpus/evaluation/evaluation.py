@@ -1,0 +1,172 @@
+"""An evaluation from folders to figures: what is measured of each clip, then of each system."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from corpus.compute.local_or_dask import Workers
+from corpus.embedding.embedding_process import EmbeddingProcess
+from corpus.embedding.minilm import BUILTIN
+from corpus.evaluation.clip_measures import MOS, PROBLEM, STAGE, begin, measured
+from corpus.evaluation.measures.intelligibility import RATE, with_word_errors
+from corpus.evaluation.measures.measure import Figures
+from corpus.evaluation.measures.registry import JUDGE, MEASURES
+from corpus.evaluation.measures.sensitivity import RATING, sensitivity
+from corpus.evaluation.published import PUBLISHED
+from corpus.evaluation.statistics import mean
+from corpus.evaluation.systems import System
+from corpus.evaluation.workbench import Workbench
+from corpus.run.progress import Progress
+from corpus.store.opening import open_store
+from schemas.recipe_evaluation import Evaluation
+
+ALWAYS_THE_SAME = 0.5
+"""From this share of one and the same response on a system is named for it."""
+
+
+@dataclass
+class Evaluated:
+    """A system with what was measured of its rows.
+
+    Attributes:
+        system: as it was opened.
+        rows: its rows with everything that was measured.
+        figures: of each measure by name, and of the judge.
+    """
+
+    system: System
+    rows: pd.DataFrame
+    figures: Figures = field(default_factory=dict)
+
+
+@contextmanager
+def workbench(
+    store: Path, settings: Evaluation, progress: Progress, dask: str = ""
+) -> Iterator[Workbench]:
+    """What an evaluation works with, until the block ends.
+
+    Args:
+        store: the folder that remembers what was computed and asked.
+        settings: with what it judges.
+        progress: is told of every item.
+        dask: the address of a cluster's scheduler, if one is to compute.
+    """
+    workers = Workers("measures clips", os.cpu_count() or 1, dask, begin)
+    with open_store(store) as opened, workers, EmbeddingProcess(BUILTIN, dask) as embedder:
+        yield Workbench(settings, opened, workers, embedder, progress)
+
+
+def hear(systems: Sequence[System], names: Sequence[str], bench: Workbench) -> list[Evaluated]:
+    """Measures every clip of the systems, as the measures that are asked for need it.
+
+    Raises:
+        InvalidInput: a model cannot be loaded.
+        SympatheiaError: a table is damaged, or a process that measures died.
+    """
+    kinds = frozenset(kind for one in MEASURES if one.name in names for kind in one.hears)
+    bench.progress.begin(STAGE, {system.name: len(system.rows) for system in systems})
+    return [Evaluated(system, measured(system, kinds, bench)) for system in systems]
+
+
+def figure(evaluated: Sequence[Evaluated], names: Sequence[str], bench: Workbench) -> None:
+    """Computes the figures of the measures that are asked for; the judge's are there already.
+
+    Raises:
+        InvalidInput: a model cannot be loaded.
+        SympatheiaError: a process that computes died.
+    """
+    for one in evaluated:
+        if one.system.is_variant:  # they have figures of their own
+            continue
+        for measure in MEASURES:
+            asked = measure.name in names
+            one.figures[measure.name] = measure.of(one.rows, bench) if asked else None
+
+
+def facts(
+    evaluated: Sequence[Evaluated], names: Sequence[str], bench: Workbench
+) -> dict[str, Any]:
+    """`evaluation.json`: the figures of every system, differences, and the published ones."""
+    mains = [one for one in evaluated if not one.system.is_variant]
+    return {
+        "systems": {one.system.name: _system(one, evaluated, bench) for one in mains},
+        "differences": _differences(mains, bench),
+        "measures": list(names),
+        "settings": bench.settings.model_dump(mode="json", exclude={JUDGE: {"endpoints"}}),
+        "published": PUBLISHED,
+    }
+
+
+def _system(one: Evaluated, everything: Sequence[Evaluated], bench: Workbench) -> Figures:
+    rows, system = one.rows, one.system
+    variants = [
+        (other.system.condition, other.rows)
+        for other in everything
+        if other.system.is_variant and other.system.name.startswith(f"{system.name}/")
+    ]
+    places = rows.drop_duplicates("emotion").set_index("emotion")
+    return {
+        "kind": system.kind,
+        "condition": system.condition or None,
+        "rows": len(rows),
+        "queries": int(rows["query_id"].nunique()),
+        **one.figures,
+        **sensitivity([(system.condition, rows), *variants] if variants else [], bench),
+        "anchors": {
+            str(emotion): {"valence": place["valence"], "arousal": place["arousal"]}
+            for emotion, place in places.iterrows()
+        },
+        "missing": _missing(rows),
+        "warnings": list(_warnings(one)),
+    }
+
+
+def _missing(rows: pd.DataFrame) -> dict[str, int]:
+    """How many rows lack something, by reason: a problem of the sound, no text, or a status."""
+    reasons = rows[PROBLEM].value_counts().to_dict()
+    without = rows["text"].isna() | ~rows["text"].fillna("").str.strip().astype(bool)
+    if without.any():
+        reasons["no_text"] = int(without.sum())
+    status = rows["status"][rows["status"].notna() & (rows["status"] != "ok")]
+    return {str(k): int(n) for k, n in {**reasons, **status.value_counts().to_dict()}.items()}
+
+
+def _warnings(one: Evaluated) -> Iterator[str]:
+    found = one.figures.get("diversity")
+    if found and len(one.rows) > 1 and found["same_text"] >= ALWAYS_THE_SAME:
+        share = f"{found['same_text']:.0%}"
+        yield f"{one.system.name} gives one and the same response in {share} of its rows."
+    silent = one.rows[PROBLEM].notna().mean()
+    if silent >= ALWAYS_THE_SAME:
+        yield f"{one.system.name} has no sound that can be heard in {silent:.0%} of its rows."
+
+
+def _differences(mains: Sequence[Evaluated], bench: Workbench) -> dict[str, Any]:
+    """By "A - B", the mean difference of each score on the queries and emotions that both have."""
+    found = {}
+    scored = [(one.system.name, _scores(one, bench)) for one in mains]
+    for (name, one), (other_name, other) in combinations(scored, 2):
+        both = one.join(other, how="inner", lsuffix="_one", rsuffix="_other")
+        if both.empty:
+            continue
+        queries = pd.Series(both.index.get_level_values(0), both.index)
+        found[f"{name} - {other_name}"] = {
+            score: mean(both[f"{score}_one"] - both[f"{score}_other"], queries, bench.seed)
+            for score in one.columns
+        }
+    return found
+
+
+def _scores(one: Evaluated, bench: Workbench) -> pd.DataFrame:
+    """What is scored of single responses, by query and emotion."""
+    rows = one.rows
+    if rows["heard"].notna().any():
+        rows = with_word_errors(rows, bench)
+    scores = rows.reindex(columns=["query_id", "emotion", RATING, MOS, RATE, "seconds"])
+    return scores.groupby(["query_id", "emotion"]).mean()

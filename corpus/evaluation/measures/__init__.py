@@ -1,0 +1,1 @@
+"""The measures, each in a room of its own."""
