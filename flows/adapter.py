@@ -1,4 +1,4 @@
-"""The flows of an adapter: its training, and the responses of a system that it is a part of."""
+"""The flows of an adapter: its training, its publication, and the responses of its system."""
 
 import time
 from pathlib import Path
@@ -11,23 +11,26 @@ from prefect.cache_policies import NO_CACHE
 
 from corpus.adapter.devices import why
 from corpus.adapter.handover.adapter_card import AdapterFacts, write_adapter_card
-from corpus.adapter.handover.adapter_folder import name_base
+from corpus.adapter.handover.adapter_folder import find_adapter, name_base
+from corpus.adapter.handover.adapter_upload import publication_of, require_whole
 from corpus.adapter.inference.replies import MEANINGS, OK
-from corpus.adapter.inference.responses import TABLE, respond
+from corpus.adapter.inference.responses import respond
+from corpus.adapter.inference.responses_folder import TABLE
 from corpus.adapter.model import is_random
 from corpus.adapter.training.launch import launch, training_of
 from corpus.adapter.training.lora_training import TrainingOrder
 from corpus.adapter.training.training_folder import Trained
 from corpus.adapter.training_sequences import encode_corpus, require_fresh, where_encoded
-from corpus.hub.hub_upload import CARD
+from corpus.hub.hub_upload import CARD, require_token
 from corpus.plan.recipe_files import recipe_prompts
 from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
 from flows.artifacts import leave_link
 from flows.display import duration, shown
+from flows.publish import Published, send
 from flows.sentences import fails_in_words
 from flows.training import require_deployment, start_responses
-from schemas.orders import AdapterOrder, ResponsesOrder
+from schemas.orders import AdapterOrder, PublishOrder, ResponsesOrder
 from schemas.recipe import Recipe
 from schemas.slots import SPLITS
 
@@ -153,3 +156,30 @@ def answer(order: ResponsesOrder) -> dict[str, int]:
     table = (order.output / TABLE).resolve()
     leave_link("responses", "table", table.as_uri())
     return {str(status): count for status, count in counts.items()}
+
+
+@flow(name="publish-adapter", flow_run_name="{order.repo_id}")
+@fails_in_words
+def publish_adapter(order: PublishOrder) -> Published:
+    """Publishes an adapter that is whole on the Hugging Face Hub.
+
+    Args:
+        order: the folder, and the repository. The token is the worker's HF_TOKEN, or its login.
+
+    Raises:
+        InvalidInput: the name of the repository or of the tag is malformed, or the folder is no
+            adapter.
+        SympatheiaError: the adapter is not fit to be used, the tag marks something else, or the
+            Hub fails; the next call goes on from there.
+    """
+    folder = find_adapter(order.folder)
+    publication = publication_of(folder, order.repo_id, private=order.private, tag=order.tag)
+    require_token()
+    require_fit(folder)
+    return send(publication)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def require_fit(folder: Path) -> None:
+    """Sees that an adapter is whole."""
+    require_whole(folder)

@@ -42,16 +42,17 @@ def register(pool: str, gpu_pool: str) -> None:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     from prefect.client.orchestration import get_client
 
-    from flows.adapter import answer_queries, train_adapter
+    from flows.adapter import answer_queries, publish_adapter, train_adapter
     from flows.corpus import build_corpus
+    from flows.evaluation import evaluate_systems
     from flows.publish import publish_dataset
-    from flows.publish_adapter import publish_adapter
 
     pools: dict[Flow[..., Any], str] = {
         build_corpus: pool,
         publish_dataset: pool,
         train_adapter: gpu_pool,
         answer_queries: gpu_pool,
+        evaluate_systems: pool,
         publish_adapter: pool,
     }
     with get_client(sync_client=True) as client:

@@ -179,6 +179,30 @@ class CorpusOrder(_Order):
     ] = None
 
 
+class EvaluationOrder(_Order):
+    """Systems, to be judged side by side by what they have answered."""
+
+    folders: Annotated[
+        tuple[SomePath, ...],
+        Field(
+            min_length=1,
+            description="Runs, dataset folders, responses folders, or folders of WAV files with a "
+            "manifest.",
+        ),
+    ]
+    output: Annotated[
+        SomePath | None,
+        Field(description="Where figures and page go; into the first folder if not given."),
+    ] = None
+    metrics: Annotated[
+        tuple[str, ...], Field(description="The measures, by name; all if none is named.")
+    ] = ()
+    overrides: Annotated[
+        tuple[str, ...],
+        Field(description="Keys of evaluation.* or compute.* to override: KEY=VALUE."),
+    ] = ()
+
+
 class PublishOrder(_Order):
     """A corpus or an adapter, to be published on the Hugging Face Hub."""
 

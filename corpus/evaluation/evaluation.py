@@ -16,7 +16,7 @@ from corpus.embedding.minilm import BUILTIN
 from corpus.evaluation.clip_measures import MOS, PROBLEM, STAGE, begin, measured
 from corpus.evaluation.measures.intelligibility import RATE, with_word_errors
 from corpus.evaluation.measures.measure import Figures
-from corpus.evaluation.measures.registry import JUDGE, MEASURES
+from corpus.evaluation.measures.registry import MEASURES
 from corpus.evaluation.measures.sensitivity import RATING, sensitivity
 from corpus.evaluation.published import PUBLISHED
 from corpus.evaluation.statistics import mean
@@ -62,45 +62,64 @@ def workbench(
         yield Workbench(settings, opened, workers, embedder, progress)
 
 
-def hear(systems: Sequence[System], names: Sequence[str], bench: Workbench) -> list[Evaluated]:
-    """Measures every clip of the systems, as the measures that are asked for need it.
+class Comparison:
+    """Systems side by side, step by step: `hear`, then `figure`, then `facts`.
 
-    Raises:
-        InvalidInput: a model cannot be loaded.
-        SympatheiaError: a table is damaged, or a process that measures died.
+    Args:
+        systems: what is compared.
+        metrics: the names of the measures that are asked for.
+        bench: what is worked with.
+
+    Attributes:
+        evaluated: each system with what was measured of it, once it was heard.
     """
-    kinds = frozenset(kind for one in MEASURES if one.name in names for kind in one.hears)
-    bench.progress.begin(STAGE, {system.name: len(system.rows) for system in systems})
-    return [Evaluated(system, measured(system, kinds, bench)) for system in systems]
 
+    def __init__(self, systems: Sequence[System], metrics: Sequence[str], bench: Workbench) -> None:
+        self._systems = systems
+        self._metrics = metrics
+        self._bench = bench
+        self.evaluated: list[Evaluated] = []
 
-def figure(evaluated: Sequence[Evaluated], names: Sequence[str], bench: Workbench) -> None:
-    """Computes the figures of the measures that are asked for; the judge's are there already.
+    def hear(self) -> None:
+        """Measures every clip of the systems, as the measures need it.
 
-    Raises:
-        InvalidInput: a model cannot be loaded.
-        SympatheiaError: a process that computes died.
-    """
-    for one in evaluated:
-        if one.system.is_variant:  # they have figures of their own
-            continue
-        for measure in MEASURES:
-            asked = measure.name in names
-            one.figures[measure.name] = measure.of(one.rows, bench) if asked else None
+        Raises:
+            InvalidInput: a model cannot be loaded.
+            SympatheiaError: a table is damaged, or a process that measures died.
+        """
+        kinds = frozenset(
+            kind for one in MEASURES if one.name in self._metrics for kind in one.hears
+        )
+        totals = {system.name: len(system.rows) for system in self._systems}
+        self._bench.progress.begin(STAGE, totals)
+        self.evaluated = [
+            Evaluated(system, measured(system, kinds, self._bench)) for system in self._systems
+        ]
 
+    def figure(self) -> None:
+        """Computes the figures of the measures.
 
-def facts(
-    evaluated: Sequence[Evaluated], names: Sequence[str], bench: Workbench
-) -> dict[str, Any]:
-    """`evaluation.json`: the figures of every system, differences, and the published ones."""
-    mains = [one for one in evaluated if not one.system.is_variant]
-    return {
-        "systems": {one.system.name: _system(one, evaluated, bench) for one in mains},
-        "differences": _differences(mains, bench),
-        "measures": list(names),
-        "settings": bench.settings.model_dump(mode="json", exclude={JUDGE: {"endpoints"}}),
-        "published": PUBLISHED,
-    }
+        Raises:
+            InvalidInput: a model cannot be loaded.
+            SympatheiaError: a process that computes died.
+        """
+        for one in self.evaluated:
+            if one.system.is_variant:  # they have figures of their own
+                continue
+            for measure in MEASURES:
+                asked = measure.name in self._metrics
+                one.figures[measure.name] = measure.of(one.rows, self._bench) if asked else None
+
+    def facts(self) -> dict[str, Any]:
+        """`evaluation.json`: the figures of every system, differences, and the published ones."""
+        bench, mains = self._bench, [one for one in self.evaluated if not one.system.is_variant]
+        return {
+            "systems": {one.system.name: _system(one, self.evaluated, bench) for one in mains},
+            "differences": _differences(mains, bench),
+            "measures": list(self._metrics),
+            "settings": bench.settings.model_dump(mode="json"),
+            "published": PUBLISHED,
+        }
 
 
 def _system(one: Evaluated, everything: Sequence[Evaluated], bench: Workbench) -> Figures:

@@ -198,17 +198,18 @@ def _placed(value: Any, folder: Path, key: str = "") -> Any:  # noqa: ANN401  (w
     return os.path.realpath(folder / path) if key in _FROM_FOLDER else path
 
 
-def with_overrides(recipe: Recipe, overrides: Sequence[str], section: str) -> Recipe:
-    """A recipe with `KEY=VALUE` overrides of one section.
+def with_overrides(recipe: Recipe, overrides: Sequence[str], sections: Sequence[str]) -> Recipe:
+    """A recipe with `KEY=VALUE` overrides of some sections.
 
     Raises:
         InvalidInput: a key is of another section or unknown, or a value is impossible.
     """
     data = recipe.model_dump(mode="json")
     for override in overrides:
-        if not override.startswith(f"{section}."):
+        if override.partition(".")[0] not in sections:
             key = override.partition("=")[0].strip()
-            raise InvalidInput(f"--set {shown(key)}: only keys of {section}.* can be set here.")
+            ours = " and ".join(f"{section}.*" for section in sections)
+            raise InvalidInput(f"--set {shown(key)}: only keys of {ours} can be set here.")
         _apply(data, override)
     return _validated(data, "--set")
 

@@ -5,12 +5,16 @@ A page's template extends `base.html.jinja` (head, style, Plotly's library) and 
 come from the macros of `parts.html.jinja`.
 """
 
+import io
 from base64 import b64encode
 from pathlib import Path
 
 import jinja2
+import soundfile
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
+
+from corpus.sound.sound_files import decode
 
 _HERE = Path(__file__).parent
 
@@ -32,6 +36,18 @@ def rendered(template: Path, **values: object) -> str:
     )
     environment.filters |= {"sound": _sound, "thousands": lambda number: f"{number:,}"}
     return environment.get_template(template.name).render(library=Markup(get_plotlyjs()), **values)
+
+
+def mp3(sound: bytes) -> bytes:
+    """A sound file as MP3, which every browser plays.
+
+    Raises:
+        Undecodable: it is no sound file, or only the beginning of one.
+    """
+    samples, rate = decode(sound)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, format="MP3")
+    return buffer.getvalue()
 
 
 def _sound(data: bytes) -> str:

@@ -4,7 +4,6 @@
 files alone: nothing is asked of a server, and the same run gives the same report.
 """
 
-import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import orjson
-import soundfile
 
 from corpus.dataset.dataset_folder import REMEDY, DatasetFolder
 from corpus.errors import SympatheiaError
@@ -24,7 +22,7 @@ from corpus.run.run_folder import TRAINED, RunFolder
 from corpus.run.stage_tables import Row, read_rows
 from corpus.servers.chat_requests import ChatAnswer
 from corpus.sound.prosody import FEATURES, correlations
-from corpus.sound.sound_files import Undecodable, decode
+from corpus.sound.sound_files import Undecodable
 from corpus.speech.clip_requests import QUERY, RESPONSE
 from corpus.store.digest_store import Store
 from corpus.text.queries import NEAR_DUPLICATE
@@ -350,9 +348,6 @@ def samples(dataset: DatasetFolder) -> Iterator[Sample]:
 
 def _mp3(row: Row, role: str) -> bytes:
     try:
-        samples, rate = decode(row[f"{role}_audio"]["bytes"])
+        return mp3(row[f"{role}_audio"]["bytes"])
     except Undecodable as error:
         raise SympatheiaError(f"The {role} of {row['id']}: {error} {REMEDY}") from error
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, format="MP3")
-    return buffer.getvalue()

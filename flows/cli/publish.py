@@ -83,7 +83,7 @@ def publish_adapter(
     say(f"{publication.folder}: {len(publication.files):,} files for {publication.url}")
     order = PublishOrder(folder=publication.folder, repo_id=repo_id, private=private, tag=tag)
     with prefect_api():
-        from flows.publish_adapter import publish_adapter as publish_flow
+        from flows.adapter import publish_adapter as publish_flow
 
         published = publish_flow(order)
     _tell(published)

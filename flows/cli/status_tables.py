@@ -200,6 +200,17 @@ def print_findings(findings: Iterable[Finding]) -> None:
     _console().print(table)
 
 
+def print_evaluation(facts: dict[str, Any]) -> None:
+    """Prints an evaluation's figures in short, a system a column, and what it warns of."""
+    from corpus.report.evaluation_tables import overview  # draws, which takes a while to import
+
+    found = overview(facts)
+    table = _table(*found.columns)
+    for row in found.rows:
+        table.add_row(*row)
+    _console().print(table)
+
+
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:

@@ -174,7 +174,7 @@ def _overrides_problem(command: str, given: dict[str, object]) -> str | None:
     overrides = [one for one in overrides if one != "KEY=VALUE"]
     try:
         if command == "train":
-            with_overrides(load_recipe("demo"), overrides, "adapter")
+            with_overrides(load_recipe("demo"), overrides, ("adapter",))
         elif command != "import":
             recipe = given.get("recipe") or given.get("name_or_path")
             load_recipe(recipe if recipe in bundled() else "demo", overrides)

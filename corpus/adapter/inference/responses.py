@@ -27,6 +27,7 @@ from corpus.adapter.inference.language_model import (
     stop_ids,
 )
 from corpus.adapter.inference.replies import Reply, ReplyReader, Status
+from corpus.adapter.inference.responses_folder import SYSTEM, TABLE
 from corpus.adapter.inference.writers import (
     IN_FLIGHT,
     Put,
@@ -55,7 +56,6 @@ from schemas.orders import ResponsesOrder
 from schemas.slots import SUBSETS
 from schemas.tables import ANSWERS
 
-TABLE, SYSTEM = "responses.parquet", "system.toml"
 WRITING, SPEAKING = "responses", "sound"
 SECTION = "responses"
 """What messages call the servers' part of an order."""

@@ -37,7 +37,7 @@ def training_of(asked: AdapterOrder) -> tuple[TrainingOrder, Recipe]:
         InvalidInput: there is no run in the folder, or an override cannot be used.
     """
     run = RunFolder(asked.run_dir)
-    recipe = with_overrides(run.read_recipe(), asked.overrides, "adapter")
+    recipe = with_overrides(run.read_recipe(), asked.overrides, ("adapter",))
     order = TrainingOrder(
         sequences=run.sequences,
         base=asked.base,

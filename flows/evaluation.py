@@ -1,0 +1,72 @@
+"""The flow of an evaluation: what is heard, what the judge says, the figures, the page."""
+
+from pathlib import Path
+
+import click
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from corpus.evaluation.evaluation import Comparison, workbench
+from corpus.evaluation.evaluation_folder import FIGURES, EvaluationFolder
+from corpus.evaluation.systems import open_systems
+from corpus.report.evaluation_page import write_page
+from corpus.run.progress import Progress
+from flows.artifacts import leave_link
+from flows.display import shown
+from flows.sentences import fails_in_words
+from schemas.orders import EvaluationOrder
+
+
+@flow(name="evaluation", flow_run_name="evaluation of {order.folders[0].name}")
+@fails_in_words
+def evaluate_systems(order: EvaluationOrder) -> Path:
+    """Judges systems side by side by what they have answered, or goes on where that was stopped.
+
+    Args:
+        order: the folders of the systems, the measures and their settings.
+
+    Returns:
+        The path of the figures; the page lies beside them.
+
+    Raises:
+        InvalidInput: a folder holds nothing to evaluate, or a model cannot be loaded.
+        SympatheiaError: a folder is damaged, a process died or the servers failed; what was
+            computed and asked is kept.
+    """
+    asked = EvaluationFolder.of(order)
+    systems = open_systems(asked.folders, asked.settings)
+    progress, memory = Progress(None), asked.memory
+    with (
+        memory.locked(),
+        workbench(memory.store, asked.settings, progress, asked.dask) as bench,
+        shown(progress),
+    ):
+        comparison = Comparison(systems, asked.metrics, bench)
+        hear(comparison)
+        figure(comparison)
+        page = write(comparison, asked)
+    leave_link("evaluation", "page", page.resolve().as_uri())
+    return asked.target / FIGURES
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def hear(comparison: Comparison) -> None:
+    """Measures every clip."""
+    comparison.hear()
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def figure(comparison: Comparison) -> None:
+    """Computes the figures of every measure."""
+    comparison.figure()
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def write(comparison: Comparison, asked: EvaluationFolder) -> Path:
+    """Writes the figures and the page; gives the path of the page."""
+    facts = comparison.facts()
+    for system in facts["systems"].values():
+        for warning in system["warnings"]:
+            click.echo(warning, err=True)
+    asked.write(facts)
+    return write_page(facts, comparison.evaluated, asked.page)
