@@ -117,9 +117,9 @@ def _opened(folder: Path, name: str, settings: Evaluation) -> list[System]:
         rows = _frame(read_wav_folder(folder))
         return [System(name, "wav", "", rows, lambda ids: wavs(folder, ids))]
     raise InvalidInput(
-        f"{folder} holds nothing to evaluate: no corpus ({MANIFEST}, of a run or a dataset folder), "
-        f"no responses ({TABLE}, by 'sympatheia respond') and no WAV files with a manifest.jsonl or "
-        "manifest.csv."
+        f"{folder} holds nothing to evaluate: no corpus ({MANIFEST}, of a run or a dataset "
+        f"folder), no responses ({TABLE}, by 'sympatheia respond') and no WAV files with a "
+        "manifest.jsonl or manifest.csv."
     )
 
 
@@ -196,7 +196,7 @@ def _answers(path: Path, ids: Collection[str]) -> Iterator[tuple[str, bytes]]:
 
 def _frame(found: Any) -> pd.DataFrame:  # noqa: ANN401  (records of any kind)
     rows = pd.DataFrame(list(found)).reindex(columns=list(COLUMNS))
-    return rows.set_index("id", drop=False)
+    return rows.set_index("id", drop=False).rename_axis(None)
 
 
 def _limited(system: System, limit: int) -> System:

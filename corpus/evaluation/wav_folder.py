@@ -57,8 +57,8 @@ def read_wav_folder(folder: Path) -> Iterator[dict[str, Any]]:
         point = points.get(line.emotion)
         if point is None and (line.valence is None or line.arousal is None):
             raise InvalidInput(
-                f"{_manifest(folder)}: '{one_line(line.emotion)}' of '{one_line(row_id)}' is not an "
-                f"anchor ({', '.join(points)}). Give its line valence and arousal."
+                f"{_manifest(folder)}: '{one_line(line.emotion)}' of '{one_line(row_id)}' is not "
+                f"an anchor ({', '.join(points)}). Give its line valence and arousal."
             )
         yield {
             **line.model_dump(exclude={FILE}),

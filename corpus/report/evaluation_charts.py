@@ -4,7 +4,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from corpus.report.chart_parts import BLUE, GREEN, ORANGE, RED, Chart, styled
+from corpus.report.chart_parts import BLUE, GREEN, ORANGE, RED, Cell, Chart, styled
 from corpus.report.evaluation_tables import found, shown
 from corpus.report.report_data import Facts
 
@@ -32,7 +32,8 @@ def scores(facts: Facts) -> list[Score]:
 def by_emotion(facts: Facts, score: Score) -> Chart:
     """A score of every system at every anchor, with its interval."""
     title, path, digits = score
-    figure, numbers = go.Figure(), []
+    figure = go.Figure()
+    numbers: list[tuple[Cell, ...]] = []
     for number, (name, system) in enumerate(facts["systems"].items()):
         values = found(system, *path)
         if not values:
@@ -100,7 +101,7 @@ def on_the_plane(facts: Facts, name: str, score: Score) -> Chart | None:
     styled(figure, "valence: unpleasant to pleasant", "arousal: calm to excited", 460)
     figure.update_xaxes(range=[-1.15, 1.15], zeroline=True, zerolinecolor="#999999")
     figure.update_yaxes(range=[-1.15, 1.15], zeroline=True, zerolinecolor="#999999")
-    numbers = [
+    numbers: list[tuple[Cell, ...]] = [
         (anchor, place["valence"], place["arousal"], shown(values[anchor], digits))
         for anchor, place in zip(anchors, places, strict=True)
     ]
@@ -130,7 +131,7 @@ def confusions(facts: Facts, name: str, kind: str) -> Chart | None:
     styled(figure, "taken for", "", 460)
     figure.update_xaxes(tickangle=-60, automargin=True)
     figure.update_yaxes(autorange="reversed", automargin=True)
-    numbers = [
+    numbers: list[tuple[Cell, ...]] = [
         (anchor, other, counts[row][column])
         for row, anchor in enumerate(anchors)
         for column, other in enumerate(anchors)

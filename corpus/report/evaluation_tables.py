@@ -108,7 +108,17 @@ def overview(facts: Facts) -> Table:
 
 def tables(facts: Facts) -> Iterator[Table]:
     """The paper's tables, and those of what it does not measure; none without a row of ours."""
-    for build in (_judge, _emotions, _prosody, _invariance, _sound, _told, _said, _points, _between):
+    for build in (
+        _judge,
+        _emotions,
+        _prosody,
+        _invariance,
+        _sound,
+        _told,
+        _said,
+        _points,
+        _between,
+    ):
         made = build(facts)
         if made is not None and any(not row[0].endswith(PUBLISHED) for row in made.rows):
             yield made
@@ -254,8 +264,8 @@ def _said(facts: Facts) -> Table:
 
     return Table(
         "Does it say different things?",
-        "Distinct n-grams, mean cosine of two responses, share that opens with the same three words "
-        "as another, the commonest opening, topics.",
+        "Distinct n-grams, mean cosine of two responses, share that opens with the same three "
+        "words as another, the commonest opening, topics.",
         ("system", *(name.replace("_", " ") for name in names), "commonest opening", "topics"),
         _rows(facts, "diversity", cells),
     )
@@ -269,7 +279,9 @@ def _points(facts: Facts) -> Table:
         for value, one in (system.get(kind) or {}).items()
     ]
     published = facts["published"]["sensitivity"].items()
-    rows += [(f"Sympatheia, sigma {s}" + PUBLISHED, shown(one, 2), DASH, DASH) for s, one in published]
+    rows += [
+        (f"Sympatheia, sigma {s}" + PUBLISHED, shown(one, 2), DASH, DASH) for s, one in published
+    ]
     return Table(
         "When the point is off",
         "Noise of standard deviation sigma on both axes, or the point drawn to the middle by r. "
@@ -295,5 +307,8 @@ def _between(facts: Facts) -> Table:
         "From one system to another",
         "Mean difference on the queries and emotions that both have answered.",
         ("systems", *names.values()),
-        [(pair, *(shown(one[name]) for name in names)) for pair, one in facts["differences"].items()],
+        [
+            (pair, *(shown(one[name]) for name in names))
+            for pair, one in facts["differences"].items()
+        ],
     )

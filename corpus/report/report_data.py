@@ -17,6 +17,7 @@ import orjson
 
 from corpus.dataset.dataset_folder import REMEDY, DatasetFolder
 from corpus.errors import SympatheiaError
+from corpus.report.page_parts import mp3
 from corpus.run.progress_file import read_progress
 from corpus.run.run_folder import TRAINED, RunFolder
 from corpus.run.stage_tables import Row, read_rows

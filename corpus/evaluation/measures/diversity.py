@@ -45,7 +45,9 @@ def diversity(rows: pd.DataFrame, bench: Workbench) -> Figures | None:
 
 def _distinct(words: list[list[str]], n: int) -> float | None:
     """The share of n-grams of all texts together that are different ones."""
-    runs = list(chain.from_iterable(zip(*(text[i:] for i in range(n)), strict=False) for text in words))
+    runs = list(
+        chain.from_iterable(zip(*(text[i:] for i in range(n)), strict=False) for text in words)
+    )
     return round(len(set(runs)) / len(runs), 4) if runs else None
 
 

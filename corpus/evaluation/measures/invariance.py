@@ -12,6 +12,7 @@ from hashlib import sha256
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from corpus.embedding.minilm import published_minilm
@@ -104,10 +105,9 @@ def scores(model: str, texts: list[str]) -> dict[str, list[float]]:
             model=network,
             user_tokenizer=tokenizer,
             user_forward_fn=vectors_of,
-            max_length=LONGEST_TOKENS,
         )["f1"]
         rouge = rouge_score(one, other, use_stemmer=True, rouge_keys="rougeL")["rougeL_fmeasure"]
-        found["bertscore_f1"].append(round(float(f1), 6))
+        found["bertscore_f1"].append(round(float(np.ravel(f1)[0]), 6))
         found["rouge_l"].append(round(float(rouge), 6))
     return found
 
@@ -118,6 +118,7 @@ def _network(model: str) -> tuple[Any, Any]:
     import transformers
 
     torch.set_num_threads(1)  # there is a process for every core
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     name = model or str(published_minilm())
     try:
         tokens = transformers.AutoTokenizer.from_pretrained(name)
@@ -126,12 +127,14 @@ def _network(model: str) -> tuple[Any, Any]:
         network = transformers.AutoModel.from_pretrained(name, **limits)
     except (OSError, ValueError, KeyError) as error:
         raise InvalidInput(
-            f"evaluation.bertscore: {name} cannot be loaded ({one_line(str(error), LONGEST_SAID)}). "
-            "Name a folder with a model of transformers, or one on the Hub, or leave the key out."
+            f"evaluation.bertscore: {name} cannot be loaded "
+            f"({one_line(str(error), LONGEST_SAID)}). Name a folder with a model of transformers, "
+            "or one on the Hub, or leave the key out."
         ) from None
 
-    def tokenizer(texts: list[str], longest: int) -> dict[str, Any]:
-        encoded = tokens(texts, truncation=True, max_length=longest, return_tensors="pt")
+    def tokenizer(texts: list[str], **_: object) -> dict[str, Any]:
+        # Not filled up to the greatest length, as it would be asked to.
+        encoded = tokens(texts, truncation=True, max_length=LONGEST_TOKENS, return_tensors="pt")
         return {name: encoded[name] for name in ("input_ids", "attention_mask")}
 
     return network, tokenizer

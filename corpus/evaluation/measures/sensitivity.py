@@ -32,7 +32,7 @@ def sensitivity(variants: Sequence[tuple[str, pd.DataFrame]], bench: Workbench) 
         responses: rows, the mean grade, each feature's mean and its rank correlation with the
         target's valence and arousal (`target`) and with those told (`told`).
     """
-    told = {condition: rows for condition, rows in variants}
+    told = dict(variants)
     own = variants[0][1] if variants else None
 
     def of(prefix: str, own_value: str) -> dict[str, Any] | None:
