@@ -1,8 +1,8 @@
 """Can the anchor be told from a response? From its sound, and from its words.
 
 A linear classifier (logistic regression) is trained on the responses to some queries and asked
-about those to the others, so it never knows the query. Beside it stand chance and the same with the anchors shuffled: what a classifier finds
-where there is nothing to be found.
+about those to the others, so it never knows the query. Beside it stand chance and the same with the
+anchors shuffled: what a classifier finds where there is nothing to be found.
 """
 
 from typing import Any
