@@ -73,7 +73,7 @@ class Rubrics:
     def __init__(self, prompts: Path) -> None:
         own = prompts / FOLDER
         self._templates = Templates(own if own.is_dir() else BUNDLED / FOLDER)
-        told = Asked("", "sad", "very sad", b"", (-0.8, -0.4), "Where is it?", "Very sad")
+        told = Asked("", "a name", "a feeling", b"", (0.0, 0.0), "Where is it?", "A style")
         for rubric in CLIPS_IN:
             for asked in (told, replace(told, point=None, query=None)):
                 self.messages(asked, rubric)
@@ -94,7 +94,6 @@ class Rubrics:
             "query": query,
         }
         messages = self._templates.render(rubric, values)
-
         clips = sum(len(CLIP_LINE.findall(message["content"])) for message in messages)
         if clips != CLIPS_IN[rubric]:
             raise InvalidInput(
