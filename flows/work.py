@@ -230,8 +230,9 @@ class Work:
         )
         await stack.enter_async_context(pool)
         await pool.check()
-        counted = not isinstance(servers, HearingJudge)
-        gpus, price = (servers.gpus, servers.gpu_hour_price) if counted else (0, 0.0)
+        gpus, price = 0, 0.0
+        if not isinstance(servers, HearingJudge):
+            gpus, price = servers.gpus, servers.gpu_hour_price
         watching = self.run.progress.watching(section, pool.snapshot, gpus, price)
         stack.enter_context(watching)
         return pool
@@ -311,13 +312,12 @@ class Work:
     @asynccontextmanager
     async def _judge(self) -> AsyncIterator["ClipJudge | None"]:
         """What grades the clips, if the recipe has a judge of them."""
-        from corpus.judge.clip_judge import ClipJudge
-        from corpus.judge.rubrics import Rubrics
-
         run, judge = self.run, self._recipe.speech.judge
         if not judge.model:
             yield None
             return
+        from corpus.judge.clip_judge import ClipJudge
+        from corpus.judge.rubrics import Rubrics
 
         async def open_servers(stack: AsyncExitStack) -> Endpoints:
             return await self._open_pool(stack, judge, judge.SECTION)

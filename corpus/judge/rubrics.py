@@ -97,7 +97,7 @@ class Rubrics:
         clips = sum(len(CLIP_LINE.findall(message["content"])) for message in messages)
         if clips != CLIPS_IN[rubric]:
             raise InvalidInput(
-                f"{self._templates.path(rubric)} has {clips} lines [[clip]], where a clip is "
-                f"heard; it needs {CLIPS_IN[rubric]}."
+                f"{self._templates.path(rubric)} has {clips} lines [[clip]] and needs "
+                f"{CLIPS_IN[rubric]}, each where a clip is heard. Mend it, or copy the bundled one."
             )
         return messages
