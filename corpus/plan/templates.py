@@ -13,8 +13,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from corpus.errors import InvalidInput
 from corpus.plan.user_input import LONGEST_SAID, decoded, one_line
-from schemas.plain import bad_character
 from schemas.prompts import ROLE_LINE
+from schemas.recipe_values import bad_character
 
 SUFFIX = ".jinja"
 
