@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 from corpus.errors import SympatheiaError
 from corpus.judge.hearing_probe import SILENT_SECONDS, heard, probe_clip
 from corpus.judge.hearing_requests import HearingRequest
-from corpus.judge.readable_answers import Winner, read_grade, read_preference
+from corpus.judge.readable_answers import TRIES, Winner, read_grade, read_preference
 from corpus.judge.rubrics import HEARING, PAIRWISE, Asked, Rubrics
 from corpus.plan.slot_layout import derive
 from corpus.plan.templates import Message
@@ -26,10 +26,7 @@ from corpus.servers.server_errors import beginning
 from corpus.store.append_only_records import Records
 from schemas.recipe_judge import HearingJudge
 
-__all__ = ["TRIES", "Asked", "ClipJudge", "Grade", "Preference"]
-
-TRIES = 3
-"""How often a judge that answers in another form is asked."""
+__all__ = ["Asked", "ClipJudge", "Grade", "Preference"]
 
 RETRY_TEMPERATURE = 0.5
 """The least at which an unreadable answer is asked for again: at 0 no seed changes anything."""

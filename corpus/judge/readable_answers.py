@@ -7,6 +7,11 @@ A rating is what stands first in the answer, before a bar. A number elsewhere ("
 import re
 from typing import Literal
 
+TRIES = 3
+"""How often a judge that answers in another form is asked."""
+UNREADABLE = "judge_unreadable"
+"""The reason of what a judge gave no readable answer about, in any try."""
+
 Winner = Literal["first", "second", "tie"]
 
 _FENCE = "```"

@@ -21,6 +21,7 @@ from dataclasses import replace
 
 from corpus.errors import SympatheiaError, root_cause
 from corpus.judge.clip_judge import ClipJudge
+from corpus.judge.readable_answers import UNREADABLE
 from corpus.plan.blueprint import Blueprint
 from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows, replace_rejects, write_table
@@ -38,7 +39,7 @@ from corpus.speech.clip_requests import (
     query_clip,
     response_clip,
 )
-from corpus.speech.takes import UNREADABLE, Take, Takes
+from corpus.speech.takes import Take, Takes
 from corpus.store.clips import DamagedClip
 from schemas.tables import CLIPS, SOUND
 

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 
 from corpus.judge.clip_judge import Asked, ClipJudge
+from corpus.judge.readable_answers import UNREADABLE
 from corpus.judge.rubrics import DELIVERY
 from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row
@@ -20,8 +21,6 @@ from corpus.speech.clip_requests import ClipRequest, ClipSlot, Voice, clip_reque
 
 POOR_DELIVERY = "judge_delivery"
 """The reason of a clip whose delivery the judge grades below the threshold."""
-UNREADABLE = "judge_unreadable"
-"""The reason of a clip of which no answer of the judge could be read."""
 
 
 @dataclass(frozen=True, slots=True)

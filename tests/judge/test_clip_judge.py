@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from corpus.errors import SympatheiaError
-from corpus.judge.clip_judge import TRIES, ClipJudge
+from corpus.judge.clip_judge import ClipJudge
 from corpus.judge.hearing_probe import SILENT_SECONDS, WORD, probe_clip
+from corpus.judge.readable_answers import TRIES
 from corpus.servers.retry_and_failover import Endpoints, EndpointsFailed
 from corpus.sound.sound_files import decode
 from corpus.sound.speech_recognition import transcribe
