@@ -68,17 +68,20 @@ class JudgeServer(FakeTextServer):
         super().__init__(behave=self._hear, models=(MODEL,))
         self.truth = truth
         self.nonsense, self.errors, self.hangs, self.hears = nonsense, errors, hangs, hears
-        self.readable = self.unreadable = 0
+        self.readable: set[int] = set()
+        self.unreadable: set[int] = set()
+        """The requests that were answered so; one may be sent more than once."""
 
     def _hear(self, body: Body, n: int) -> Reply:
         drawn = random.Random(n).random()
         if drawn < self.errors + self.hangs:
             return status(500) if drawn < self.errors else hang
-        content = random.Random(seed_of(body))
+        asked = seed_of(body)
+        content = random.Random(asked)
         if content.random() < self.nonsense:
-            self.unreadable += 1
+            self.unreadable.add(asked)
             return completion(content.choice(NONSENSE))
-        self.readable += 1
+        self.readable.add(asked)
         return completion(self._answer(body))
 
     def _answer(self, body: Body) -> str:
@@ -120,7 +123,7 @@ def parts_of(body: Body) -> Iterator[dict[str, Any]]:
 
 def settings_of(server: JudgeServer, kind: type[HearingJudge], **settings: Any) -> Any:
     """A judge's section of the recipe for a server."""
-    patience = {"timeout_seconds": 1.0, "patience_seconds": 60.0}
+    patience = {"timeout_seconds": 30.0, "patience_seconds": 60.0}
     return kind(endpoints=(server.base_url,), model=MODEL, **(patience | settings))
 
 
