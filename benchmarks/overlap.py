@@ -82,7 +82,7 @@ def main() -> None:
         f"Python {platform.python_version()}",
         "load_before": round(load, 1),
         "load_after": round(os.getloadavg()[0], 1),
-        "note": "Side by side; other work shared the machine, as its load says.",
+        "note": "Both side by side; the load says what else the machine did.",
         "server_seconds": LATENCY,
         "in_flight_at_either": IN_FLIGHT,
         **found,

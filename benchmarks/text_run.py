@@ -6,6 +6,9 @@
 - `again`: the same command once more, which has nothing to do.
 - `steady`: a third as many texts against a server that takes a second, 256 in flight: requests
   per second over the ideal, and the share of samples, until the tail, with over 90 % in flight.
+- `after_a_kill`: the same, killed when half is answered and started again: seconds from the command
+  and from its first request until the budget is full again, and the share of samples from then to
+  the tail with over 90 and over 95 % in flight.
 - `interrupt`: seconds from Ctrl-C, and from Ctrl-C twice, to the end of a run whose requests hang.
 
 Run it on a quiet machine; the server shares its cores.
@@ -43,6 +46,8 @@ from tests.support.line import SYMPATHEIA
 
 IN_FLIGHT = 256
 LATENCY = 1.0
+HALF = 5_000
+"""Requests of the steady run after which it is killed."""
 RESULT = Path(__file__).with_suffix(".json")
 
 
@@ -138,11 +143,17 @@ def full(folder: Path) -> dict[str, Any]:
         return {"full": first, "again": build(run.root, server)}
 
 
+STEADY = (
+    "emotional.pairs_per_anchor=333",
+    "neutral.queries=167",
+    f"llm.concurrency={IN_FLIGHT}",
+)
+
+
 def steady(folder: Path) -> dict[str, Any]:
     """A shorter run against a server that takes its time: is it ever left without work?"""
-    settings = ("emotional.pairs_per_anchor=333", "neutral.queries=167")
     with TextServerProcess(latency=LATENCY) as server:
-        figures = build(folder / "steady", server, *settings, f"llm.concurrency={IN_FLIGHT}")
+        figures = build(folder / "steady", server, *STEADY)
         samples = server.report()["samples"]
     busy = [(at, count) for at, count in samples if count]
     seconds = busy[-1][0] - busy[0][0]
@@ -160,6 +171,42 @@ def steady(folder: Path) -> dict[str, Any]:
         "lowest_on_plateau": min(plateau),
         "plateau_seconds": round(busy[full_at[-1]][0] - busy[full_at[0]][0], 1),
         "longest_gap_between_samples": round(max(gaps), 2),
+    }
+
+
+def after_a_kill(folder: Path) -> dict[str, Any]:
+    """The steady run, killed at its half and started again: how soon is the server busy again?"""
+    root = folder / "killed"
+    with TextServerProcess(latency=LATENCY) as server:
+        command = [str(SYMPATHEIA), "build", "sympatheia-18k", "--until", "responses"]
+        command += ["--run-dir", str(root)]
+        for setting in (f'llm.endpoints=["{server.base_url}"]', 'llm.model="fake"', *STEADY):
+            command += ["--set", setting]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while server.report()["answered"] < HALF:
+            time.sleep(0.2)
+        process.kill()
+        process.wait()
+        while server.report()["in_flight"]:
+            time.sleep(0.05)
+        begun = time.monotonic()
+        figures = build(root, server, *STEADY)
+        samples = [(at, count) for at, count in server.report()["samples"] if at > begun and count]
+    first = samples[0][0]
+    full_at = [index for index, (_, count) in enumerate(samples) if count >= 0.98 * IN_FLIGHT]
+    plateau = [count for _, count in samples[full_at[0] : full_at[-1] + 1]]
+    return {
+        "killed_at": HALF,
+        "asked_again": figures["requests"],
+        "seconds_from_the_command_to_full": round(samples[full_at[0]][0] - begun, 1),
+        "seconds_from_its_first_request_to_full": round(samples[full_at[0]][0] - first, 1),
+        "lowest_until_the_tail": min(plateau),
+        **{
+            f"samples_above_{share:.0%}".replace("%", "_percent"): round(
+                sum(count > share * IN_FLIGHT for count in plateau) / len(plateau), 3
+            )
+            for share in (0.9, 0.95)
+        },
     }
 
 
@@ -194,6 +241,7 @@ def main() -> None:
             "load_before": round(load, 1),
             **full(folder),
             "steady": steady(folder),
+            "after_a_kill": after_a_kill(folder),
             "interrupt": {f"ctrl_c_{times}x_seconds": interrupt(folder, times) for times in (1, 2)},
         }
     RESULT.write_text(json.dumps(result, indent=2) + "\n")

@@ -36,6 +36,7 @@ from corpus.plan.rules import Rule
 from corpus.preflight.disk import DISK
 from corpus.preflight.environment import ENVIRONMENT
 from corpus.preflight.findings import Check
+from corpus.preflight.hearing_judges import JUDGES
 from corpus.preflight.remote_services import PLACES
 from corpus.preflight.text_servers import ANSWERED, LISTED
 from corpus.preflight.voices import VOICES
@@ -103,8 +104,8 @@ def recipe_page() -> str:
         "`sympatheia recipe show RECIPE` a recipe with the origin of each value.",
         "Editors with a TOML language server (Taplo, Even Better TOML) complete and check a recipe "
         "whose first line is `#:schema PATH/TO/schemas/recipe.schema.json`.",
-        "Keys of `llm` and `speech` that say who answers and how fast, and shape nothing of what "
-        "is made, so that they may change between two builds of a run: "
+        "Keys of `llm`, `speech` and `speech.judge` that say who answers and how fast, and shape "
+        "nothing of what is made, so that they may change between two builds of a run: "
         f"{', '.join(f'`{name}`' for name in sorted(SERVING))}.",
     ]
     for section, said in {"": "", **recipe_sections()}.items():
@@ -229,8 +230,9 @@ def gates_table() -> str:
 def checks_table() -> str:
     """What `sympatheia doctor` looks at; a build looks at what has a mark."""
     rows = [table_row("check", "what it looks at", "every build"), table_row(*["---"] * 3)]
-    checks: Sequence[Check[Any]] = (*ENVIRONMENT, *DISK, *PLACES, *LISTED, *ANSWERED, *VOICES)
-    for check in checks:
+    machine: Sequence[Check[Any]] = (*ENVIRONMENT, *DISK, *PLACES)
+    servers: Sequence[Check[Any]] = (*LISTED, *ANSWERED, *VOICES, *JUDGES)
+    for check in (*machine, *servers):
         rows.append(table_row(f"`{check.name}`", check.about, "yes" if check.cheap else ""))
     return "\n".join(rows)
 

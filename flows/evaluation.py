@@ -1,5 +1,7 @@
 """The flow of an evaluation: what is heard, what the judge says, the figures, the page."""
 
+import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import click
@@ -8,12 +10,19 @@ from prefect.cache_policies import NO_CACHE
 
 from corpus.evaluation.evaluation import Comparison, workbench
 from corpus.evaluation.evaluation_folder import FIGURES, EvaluationFolder
-from corpus.evaluation.systems import open_systems
+from corpus.evaluation.judging import Judging
+from corpus.evaluation.measures.registry import JUDGE
+from corpus.evaluation.systems import anchors_of, open_systems
+from corpus.evaluation.workbench import Workbench
+from corpus.judge.clip_judge import ClipJudge
+from corpus.judge.rubrics import Rubrics
 from corpus.report.evaluation_page import write_page
 from corpus.run.progress import Progress
+from corpus.servers.retry_and_failover import Endpoints
 from flows.artifacts import leave_link
 from flows.display import shown
 from flows.sentences import fails_in_words
+from flows.work import when_needed
 from schemas.orders import EvaluationOrder
 
 
@@ -43,6 +52,8 @@ def evaluate_systems(order: EvaluationOrder) -> Path:
     ):
         comparison = Comparison(systems, asked.metrics, bench)
         hear(comparison)
+        if JUDGE in asked.metrics and asked.settings.judge.model:
+            grade(comparison, asked, bench)
         figure(comparison)
         page = write(comparison, asked)
     leave_link("evaluation", "page", page.resolve().as_uri())
@@ -53,6 +64,35 @@ def evaluate_systems(order: EvaluationOrder) -> Path:
 def hear(comparison: Comparison) -> None:
     """Measures every clip."""
     comparison.hear()
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def grade(comparison: Comparison, asked: EvaluationFolder, bench: Workbench) -> None:
+    """Has a model that hears grade the responses."""
+    asyncio.run(_grade(comparison, asked, bench))
+
+
+async def _grade(comparison: Comparison, asked: EvaluationFolder, bench: Workbench) -> None:
+    settings = asked.settings.judge
+
+    async def open_servers(stack: AsyncExitStack) -> Endpoints:
+        pool = Endpoints(
+            settings.endpoints,
+            api_key_env=settings.api_key_env,
+            timeout_seconds=settings.timeout_seconds,
+            patience_seconds=settings.patience_seconds,
+            section=settings.SECTION,
+        )
+        await stack.enter_async_context(pool)
+        await pool.check()
+        stack.enter_context(bench.progress.watching(settings.SECTION, pool.snapshot, 0))
+        return pool
+
+    rubrics = Rubrics(asked.prompts)
+    async with when_needed(open_servers) as pool:
+        judge = ClipJudge(settings, rubrics, bench.store.grades, pool, bench.seed)
+        anchors = anchors_of(asked.folders)
+        await comparison.grade(Judging(settings, judge, anchors, bench.progress))
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from corpus.compute.background import Background
 from corpus.embedding.embedding_process import EmbeddingProcess
@@ -34,7 +35,11 @@ from flows.display import shown
 from flows.services.text_servers import REMEDY, VLLM_REMEDY, text_servers, vllm_server
 from flows.surroundings import last_words, stopped_by
 from schemas.names import STAGES, Stage
-from schemas.recipe import Llm, Speech
+from schemas.recipe import HearingJudge, Llm, Speech
+
+if TYPE_CHECKING:  # the voices' libraries, which need not be there to write texts
+    from corpus.judge.clip_judge import ClipJudge
+    from corpus.speech.clip_requests import Voice
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +168,7 @@ class Work:
     async def _write_texts(self) -> None:
         recipe = self._recipe
         with EmbeddingProcess(recipe.dedup.model, recipe.compute.dask) as embedder:
-            async with _when_needed(self._open_text_servers) as pool:
+            async with when_needed(self._open_text_servers) as pool:
                 await write_texts(
                     self.run,
                     pool,
@@ -208,7 +213,7 @@ class Work:
     async def _open_pool(
         self,
         stack: AsyncExitStack,
-        servers: Llm | Speech,
+        servers: Llm | Speech | HearingJudge,
         section: str,
         each: int | None = None,
         remedy: str = REPAIR,
@@ -225,9 +230,10 @@ class Work:
         )
         await stack.enter_async_context(pool)
         await pool.check()
-        watching = self.run.progress.watching(
-            section, pool.snapshot, servers.gpus, servers.gpu_hour_price
-        )
+        gpus, price = 0, 0.0
+        if not isinstance(servers, HearingJudge):
+            gpus, price = servers.gpus, servers.gpu_hour_price
+        watching = self.run.progress.watching(section, pool.snapshot, gpus, price)
         stack.enter_context(watching)
         return pool
 
@@ -278,18 +284,16 @@ class Work:
             await self._speak_all()
 
     async def _speak_all(self, accepted: AcceptedTexts | None = None) -> None:
+        from corpus.speech.speech_stage import speak_all
+
+        async with self._voice() as voice, self._judge() as judge:
+            self._all_spoken = await speak_all(self.run, voice, accepted, judge)
+
+    @asynccontextmanager
+    async def _voice(self) -> AsyncIterator["Voice"]:
+        """The voice of the recipe; its servers, if it has any, are opened when it is to speak."""
         from corpus.speech.builtin_voice import BuiltinVoice
-        from corpus.speech.speech_stage import speak_all
-
-        if self._recipe.speech.backend == "openai":
-            self._all_spoken = await self._speak_served(accepted)
-        else:
-            with BuiltinVoice(self._recipe.speech, self._recipe.compute.dask) as voice:
-                self._all_spoken = await speak_all(self.run, voice, accepted)
-
-    async def _speak_served(self, accepted: AcceptedTexts | None) -> bool:
         from corpus.speech.served_voice import ServedVoice
-        from corpus.speech.speech_stage import speak_all
 
         speech = self._recipe.speech
 
@@ -298,9 +302,30 @@ class Work:
             await self._require_ready()
             return pool
 
-        async with _when_needed(open_servers) as pool:
-            voice = ServedVoice(speech.model, pool, speech.concurrency, speech.batch)
-            return await speak_all(self.run, voice, accepted)
+        if speech.backend == "openai":
+            async with when_needed(open_servers) as pool:
+                yield ServedVoice(speech.model, pool, speech.concurrency, speech.batch)
+        else:
+            with BuiltinVoice(speech, self._recipe.compute.dask) as voice:
+                yield voice
+
+    @asynccontextmanager
+    async def _judge(self) -> AsyncIterator["ClipJudge | None"]:
+        """What grades the clips, if the recipe has a judge of them."""
+        run, judge = self.run, self._recipe.speech.judge
+        if not judge.model:
+            yield None
+            return
+        from corpus.judge.clip_judge import ClipJudge
+        from corpus.judge.rubrics import Rubrics
+
+        async def open_servers(stack: AsyncExitStack) -> Endpoints:
+            return await self._open_pool(stack, judge, judge.SECTION)
+
+        rubrics = Rubrics(run.blueprint.prompts.folder)
+        async with when_needed(open_servers) as pool:
+            grades, asking = run.store.grades, run.budget.asking
+            yield ClipJudge(judge, rubrics, grades, pool, self._recipe.seed, asking)
 
     def pack(self) -> None:
         """Packs texts and clips into the dataset folder, and copies it where the recipe says."""
@@ -320,7 +345,7 @@ class Work:
 
 
 @asynccontextmanager
-async def _when_needed(
+async def when_needed(
     open_servers: Callable[[AsyncExitStack], Awaitable[Endpoints]],
 ) -> AsyncIterator[Open]:
     """Gives what opens the servers at its first call; they are closed with the block.

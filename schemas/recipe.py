@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictFloat, StrictInt, field_validator, model_validator
 
 from schemas.recipe_adapter import Adapter
-from schemas.recipe_evaluation import Evaluation
+from schemas.recipe_evaluation import Evaluation, EvaluationJudge, HearingJudge, SpeechJudge
 from schemas.recipe_llm import Judge, Llm, Sampling, Vllm
 from schemas.recipe_speech import Speech
 from schemas.recipe_values import Name, RuleName, RuleSetting, Section
@@ -22,6 +22,8 @@ __all__ = [
     "Dedup",
     "Emotional",
     "Evaluation",
+    "EvaluationJudge",
+    "HearingJudge",
     "Judge",
     "Limits",
     "Llm",
@@ -32,6 +34,7 @@ __all__ = [
     "Sampling",
     "Shards",
     "Speech",
+    "SpeechJudge",
     "Split",
     "Storage",
     "Text",
@@ -45,8 +48,8 @@ SERVING = {
     *("endpoints", "vllm", "gpus", "gpu_hour_price", "api_key_env"),
     *("concurrency", "timeout_seconds", "patience_seconds", "after_texts"),
 }
-"""Keys of `llm` and `speech` that say who answers, when and how fast, and never shape what is
-made."""
+"""Keys of `llm`, `speech` and their judges that say who answers, when and how fast, and never shape
+what is made."""
 
 
 class Emotional(Section):

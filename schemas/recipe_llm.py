@@ -12,7 +12,6 @@ from pydantic import (
     model_validator,
 )
 
-from schemas.plain import require_plain
 from schemas.recipe_values import (
     ApiKeyEnv,
     GpuHourPrice,
@@ -23,6 +22,7 @@ from schemas.recipe_values import (
     Section,
     TimeoutSeconds,
     Url,
+    require_plain,
 )
 
 RESERVED_EXTRA = frozenset(

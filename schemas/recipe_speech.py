@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, model_validator
 
+from schemas.recipe_evaluation import SpeechJudge
 from schemas.recipe_values import (
     ApiKeyEnv,
     GpuHourPrice,
@@ -118,6 +119,7 @@ class Speech(Section):
         description="Rules of clips, by name: a number sets the limit, false turns the rule off, "
         "'report' has it counted and the clip kept.",
     )
+    judge: SpeechJudge = SpeechJudge()
 
     @model_validator(mode="after")
     def _endpoints_fit_backend(self) -> "Speech":

@@ -105,7 +105,9 @@ def _inputs(run: OpenRun) -> str:
         digest.update(sha256(path.read_bytes()).digest())
     digest.update(run.blueprint.prompts.digest.encode())
     places = dict.fromkeys(("prompts", "adapter", "storage", "compute", "limits"), True)
-    apart: dict[str, Any] = {"llm": SERVING, "speech": SERVING, "shards": {"target"}} | places
+    # What a judge of clips refused shows in the table of clips.
+    speech = SERVING | {"judge"}
+    apart: dict[str, Any] = {"llm": SERVING, "speech": speech, "shards": {"target"}} | places
     shaping = recipe.model_dump_json(exclude=apart)
     digest.update(f"{shaping}\0{tts_model(recipe.speech)}".encode())
     return digest.hexdigest()

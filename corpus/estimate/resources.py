@@ -113,6 +113,8 @@ class Resources:
             "Near-duplicates become more frequent as a corpus grows: what is on file shows only "
             "how many there were until now."
         )
+        if self._recipe.speech.judge.model:
+            yield "speech.judge: its grades, one a clip or more, are in none of these figures."
         most = self._recipe.limits.requests
         used = answered(self._recipe, self._store)
         if most and requests and used + requests.high > most:

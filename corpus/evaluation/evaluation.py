@@ -13,7 +13,10 @@ import pandas as pd
 from corpus.compute.local_or_dask import Workers
 from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.embedding.minilm import BUILTIN
+from corpus.errors import InvalidInput
 from corpus.evaluation.clip_measures import MOS, PROBLEM, STAGE, begin, measured
+from corpus.evaluation.judging import STAGE as JUDGE
+from corpus.evaluation.judging import Judging, figures, preferences, sets
 from corpus.evaluation.measures.intelligibility import RATE, with_word_errors
 from corpus.evaluation.measures.measure import Figures
 from corpus.evaluation.measures.registry import MEASURES
@@ -22,10 +25,14 @@ from corpus.evaluation.published import PUBLISHED
 from corpus.evaluation.statistics import mean
 from corpus.evaluation.systems import System
 from corpus.evaluation.workbench import Workbench
+from corpus.plan.user_input import one_line
 from corpus.run.progress import Progress
 from corpus.store.opening import open_store
+from schemas.recipe import SERVING
 from schemas.recipe_evaluation import Evaluation
 
+SETS, PAIRWISE = "judge_sets", "pairwise"
+"""Figures beside those of the measures: the judge's by the paper's sets, and of two systems."""
 ALWAYS_THE_SAME = 0.5
 """From this share of one and the same response on a system is named for it."""
 
@@ -96,6 +103,33 @@ class Comparison:
             Evaluated(system, measured(system, kinds, self._bench)) for system in self._systems
         ]
 
+    async def grade(self, judging: Judging) -> None:
+        """Has the judge grade every response, and compare the systems with the baseline.
+
+        Raises:
+            InvalidInput: the baseline is none of the systems.
+            SympatheiaError: the judge does not hear a clip to its end, or its servers failed; every
+                answer is kept.
+        """
+        baseline = judging.settings.baseline
+        other = next((one.system for one in self.evaluated if one.system.name == baseline), None)
+        if baseline and other is None:
+            names = ", ".join(one.system.name for one in self.evaluated)
+            raise InvalidInput(
+                f"{judging.settings.SECTION}.baseline: there is no system '{one_line(baseline)}'; "
+                f"{names} are."
+            )
+        if judging.settings.probe:
+            await judging.judge.require_whole_hearing()
+        totals = {one.system.name: int(one.rows[PROBLEM].isna().sum()) for one in self.evaluated}
+        self._bench.progress.begin(JUDGE, totals)
+        for one in self.evaluated:
+            one.rows = await judging.grade(one.system, one.rows)
+            if other is not None and one.system is not other and not one.system.is_variant:
+                await judging.compare(one.system, one.rows, other)
+                table = judging.preferred[one.system.name]
+                one.figures[PAIRWISE] = preferences(table, baseline, self._bench.seed)
+
     def figure(self) -> None:
         """Computes the figures of the measures.
 
@@ -109,6 +143,8 @@ class Comparison:
             for measure in MEASURES:
                 asked = measure.name in self._metrics
                 one.figures[measure.name] = measure.of(one.rows, self._bench) if asked else None
+            one.figures[JUDGE] = figures(one.rows, self._bench.seed)
+            one.figures[SETS] = sets(one.rows, self._bench.seed)
 
     def facts(self) -> dict[str, Any]:
         """`evaluation.json`: the figures of every system, differences, and the published ones."""
@@ -117,7 +153,7 @@ class Comparison:
             "systems": {one.system.name: _system(one, self.evaluated, bench) for one in mains},
             "differences": _differences(mains, bench),
             "measures": list(self._metrics),
-            "settings": bench.settings.model_dump(mode="json"),
+            "settings": bench.settings.model_dump(mode="json", exclude={"judge": SERVING}),
             "published": PUBLISHED,
         }
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import orjson
 
-from corpus.evaluation.measures.registry import chosen
+from corpus.errors import InvalidInput
+from corpus.evaluation.measures.registry import JUDGE, chosen
+from corpus.plan.prompt_files import BUNDLED
 from corpus.plan.recipe_files import load_recipe, with_overrides
 from corpus.run.run_folder import RunFolder
 from corpus.store.files import write_whole
@@ -32,6 +34,7 @@ class EvaluationFolder:
         settings: with what it judges.
         dask: the address of a cluster's scheduler; empty: processes of this machine.
         metrics: the names of the measures, in their order.
+        prompts: the folder whose rubrics the judge is asked by.
     """
 
     folders: tuple[Path, ...]
@@ -39,6 +42,7 @@ class EvaluationFolder:
     settings: Evaluation
     dask: str
     metrics: tuple[str, ...]
+    prompts: Path
 
     @classmethod
     def of(cls, order: EvaluationOrder) -> "EvaluationFolder":
@@ -51,12 +55,18 @@ class EvaluationFolder:
         first = RunFolder(order.folders[0])
         recipe = first.read_recipe() if first.recipe.is_file() else load_recipe(DEFAULTS)
         recipe = with_overrides(recipe, order.overrides, ("evaluation", "compute"))
+        if JUDGE in order.metrics and not recipe.evaluation.judge.model:
+            raise InvalidInput(
+                "--metrics judge: no judge is named. Give a model that hears and its servers with "
+                "--set evaluation.judge.model and --set evaluation.judge.endpoints."
+            )
         return cls(
             order.folders,
             order.output or first.root,
             recipe.evaluation,
             recipe.compute.dask,
             tuple(chosen(order.metrics)),
+            Path(recipe.prompts) if recipe.prompts else BUNDLED,
         )
 
     @property

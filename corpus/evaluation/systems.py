@@ -5,7 +5,8 @@ folder has one system for each condition under which it was asked; a folder of W
 manifest brings any other assistant's answers.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ TOLD, NOISE, SCALE = "affect", "affect~", "affect*"
 CLIPS_AT_ONCE = 8
 """Clips in memory while a table is read, half a megabyte each."""
 
-Sounds = Callable[[Collection[str]], Iterator[tuple[str, bytes]]]
+Sounds = Callable[[AbstractSet[str]], Iterator[tuple[str, bytes]]]
 """From ids to these and their sound files, in the rows' order."""
 
 
@@ -144,7 +145,7 @@ def _corpus(folder: Path, name: str, settings: Evaluation) -> System:
         for row in dataset.pairs(split=split)
     )
 
-    def sounds(ids: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    def sounds(ids: AbstractSet[str]) -> Iterator[tuple[str, bytes]]:
         for row in dataset.pairs_with_audio(ids):
             yield row["id"], row["response_audio"]["bytes"]
 
@@ -183,13 +184,17 @@ def _conditions(folder: Path, name: str) -> list[System]:
     return systems
 
 
-def _answers(path: Path, ids: Collection[str]) -> Iterator[tuple[str, bytes]]:
+def _answers(path: Path, ids: AbstractSet[str]) -> Iterator[tuple[str, bytes]]:
     try:
         with pq.ParquetFile(path) as file:
-            for batch in batches(file, CLIPS_AT_ONCE, ("id", "audio")):
-                for row in batch.to_pylist():
-                    if row["id"] in ids and row["audio"]:
-                        yield row["id"], row["audio"]["bytes"]
+            for group in range(file.num_row_groups):
+                there = file.read_row_group(group, columns=["id"])["id"].to_pylist()
+                if ids.isdisjoint(there):
+                    continue
+                for batch in batches(file, CLIPS_AT_ONCE, ("id", "audio"), (group,)):
+                    for row in batch.to_pylist():
+                        if row["id"] in ids and row["audio"]:
+                            yield row["id"], row["audio"]["bytes"]
     except UNREADABLE as error:
         raise SympatheiaError(f"{path} is damaged. Run 'sympatheia respond' again.") from error
 

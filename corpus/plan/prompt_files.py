@@ -1,9 +1,9 @@
-"""Reads and checks a prompts folder, and renders its templates into chat messages.
+"""Reads and checks a prompts folder, and has its templates rendered into chat messages.
 
 A prompts folder holds `anchors.yaml`, `topics.yaml`, `rules.yaml` and one folder of templates per
 kind of model under `templates/` (bundled: `full` for models that follow instructions, `small` for
-models that only continue examples). A template is a Jinja file in which a line `[[system]]`,
-`[[user]]` or `[[assistant]]` opens a message.
+models that only continue examples); `corpus.plan.templates` says what a template is. What a model
+that hears is asked by is under `rubrics/`, and shapes no corpus: see `corpus.judge.rubrics`.
 """
 
 import hashlib
@@ -13,26 +13,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ValidationError
 
 from corpus.errors import InvalidInput
-from corpus.plan.user_input import LONGEST_SAID, Loc, decoded, explain, one_line
+from corpus.plan.templates import SUFFIX, Message, Templates
+from corpus.plan.user_input import LONGEST_SAID, Loc, explain, one_line
 from corpus.plan.yaml_files import read_yaml
-from schemas.plain import bad_character
-from schemas.prompts import ROLE_LINE, Anchor, AnchorFile, RuleFile, TopicFile
+from schemas.prompts import Anchor, AnchorFile, RuleFile, TopicFile
 
 BUNDLED = Path(__file__).resolve().parents[2] / "prompts"
-SUFFIX = ".jinja"
 
-_RAISED_BY_EXPRESSIONS = (
-    *(ArithmeticError, AttributeError, LookupError, MemoryError),
-    *(RecursionError, TypeError, ValueError),
-)
-"""What an expression of a template raises beside Jinja's own errors, `{{ 1 / 0 }}` for one."""
-
-Message = dict[str, str]
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -119,24 +109,8 @@ class Prompts:
         )
 
     @cached_property
-    def _environment(self) -> jinja2.Environment:
-        return ImmutableSandboxedEnvironment(
-            loader=jinja2.FunctionLoader(self._source),
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            # A template that is edited in mid-run must not change what the run asks.
-            auto_reload=False,
-        )
-
-    def _source(self, name: str) -> str | None:
-        path = self.folder / "templates" / self.template_set / name
-        if not path.is_file():
-            return None
-        text = decoded(path.read_bytes(), str(path)).replace("\r\n", "\n")
-        if found := bad_character(text):
-            raise InvalidInput(f"{path} holds {found}.")
-        return text
+    def _templates(self) -> Templates:
+        return Templates(self.folder / "templates" / self.template_set)
 
     def render(self, template: str, values: Mapping[str, object]) -> list[Message]:
         """The chat messages of one template.
@@ -144,32 +118,7 @@ class Prompts:
         Raises:
             InvalidInput: the template is missing, does not parse, or names an unknown value.
         """
-        path = self.folder / "templates" / self.template_set / (template + SUFFIX)
-        try:
-            text = self._environment.get_template(template + SUFFIX).render(values)
-        except jinja2.TemplateNotFound as error:
-            raise InvalidInput(
-                f"{path}: template {one_line(str(error.name))} is missing."
-            ) from None
-        except jinja2.TemplateSyntaxError as error:
-            said = one_line(error.message or "no template", LONGEST_SAID).rstrip(".")
-            raise InvalidInput(f"{path}: line {error.lineno}: {said}.") from error
-        except (jinja2.TemplateError, *_RAISED_BY_EXPRESSIONS) as error:
-            said = one_line(str(error) or type(error).__name__, LONGEST_SAID)
-            raise InvalidInput(f"{path}: {said}.") from error
-        before, *parts = ROLE_LINE.split(text)
-        messages = [
-            {"role": role, "content": content.strip()}
-            for role, content in zip(parts[::2], parts[1::2], strict=True)
-        ]
-        if before.strip() or not messages:
-            raise InvalidInput(f"{path} must begin with a line [[system]] or [[user]].")
-        if messages[-1]["role"] != "user":
-            raise InvalidInput(f"{path} must end with a [[user]] message.")
-        empty = next((m["role"] for m in messages if not m["content"]), None)
-        if empty:
-            raise InvalidInput(f"{path} renders an empty [[{empty}]] message.")
-        return messages
+        return self._templates.render(template, values)
 
     def emotional_query(self, anchor: Anchor, topic: str) -> list[Message]:
         """Asks for a query spoken in the anchor's emotion about a topic."""

@@ -23,8 +23,8 @@ from corpus.plan.user_input import (
     shown,
     without_password,
 )
-from schemas.plain import bad_character
 from schemas.recipe import Recipe
+from schemas.recipe_values import bad_character
 
 FORMAT = 2
 """Of a run folder: what requests are made of, and so their digests, how decisions are filed, and

@@ -7,6 +7,7 @@ from corpus.plan.blueprint import Blueprint
 from corpus.preflight.disk import DISK
 from corpus.preflight.environment import ENVIRONMENT
 from corpus.preflight.findings import Finding, RunAhead, look
+from corpus.preflight.hearing_judges import JUDGES, listed
 from corpus.preflight.remote_services import PLACES
 from corpus.preflight.text_servers import ANSWERED, LISTED, probed
 from corpus.preflight.voices import VOICES, builtin, heard
@@ -35,10 +36,15 @@ async def _servers(blueprint: Blueprint, *, speaks: bool) -> list[Finding]:
     async def own_voice() -> list[Finding]:
         return list(look(VOICES, await builtin(blueprint), BUILTIN))
 
+    async def judge(url: str) -> list[Finding]:
+        return list(look(JUDGES, await listed(recipe.speech.judge, url), url))
+
     looks = [text_server(url) for url in recipe.llm.endpoints]
     if speaks and recipe.speech.backend == "builtin":
         looks.append(own_voice())
     elif speaks:
         looks += [voice(url) for url in recipe.speech.endpoints]
+    if speaks and recipe.speech.judge.model:
+        looks += [judge(url) for url in recipe.speech.judge.endpoints]
     found = await asyncio.gather(*looks)
     return list(chain.from_iterable(found))

@@ -165,11 +165,12 @@ def _keys(ahead: RunAhead) -> Seen | None:
     if ahead.blueprint is None:
         return None
     recipe = ahead.blueprint.recipe
-    asked = {
-        f"{section}.api_key_env": servers.api_key_env
-        for section, servers in (("llm", recipe.llm), ("speech", recipe.speech))
-        if servers.api_key_env and (section == "llm" or ahead.speaks)
-    }
+    judge = recipe.speech.judge
+    variables = {"llm": recipe.llm.api_key_env}
+    if ahead.speaks:
+        variables["speech"] = recipe.speech.api_key_env
+        variables[judge.SECTION] = judge.api_key_env if judge.model else ""
+    asked = {f"{section}.api_key_env": name for section, name in variables.items() if name}
     for setting, variable in asked.items():
         require_key(variable, setting)
     if not asked:
@@ -184,6 +185,15 @@ def _dnsmos(ahead: RunAhead) -> Seen | None:
 
     require_dnsmos()
     return passed("What DNSMOS needs is installed.")
+
+
+def _rubrics(ahead: RunAhead) -> Seen | None:
+    if ahead.blueprint is None or not ahead.blueprint.recipe.speech.judge.model:
+        return None
+    from corpus.judge.rubrics import Rubrics
+
+    Rubrics(ahead.blueprint.prompts.folder)
+    return passed("The rubrics of the judge of clips are in order.")
 
 
 ENVIRONMENT: tuple[Check[RunAhead], ...] = (
@@ -201,6 +211,7 @@ ENVIRONMENT: tuple[Check[RunAhead], ...] = (
         _embedded_text,
     ),
     Check("dnsmos", "Where clips are rated by DNSMOS: the packages that needs.", _dnsmos),
+    Check("rubrics", "Where a judge listens to clips: its rubrics.", _rubrics, cheap=True),
     Check(
         "proxies",
         "The proxies in the environment: usable for the recipe's servers, and not for this "

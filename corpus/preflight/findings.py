@@ -42,6 +42,9 @@ class RunAhead:
             recipe = self.blueprint.recipe
             yield from (("llm.endpoints", url) for url in recipe.llm.endpoints)
             yield from (("speech.endpoints", url) for url in recipe.speech.endpoints)
+            judge = recipe.speech.judge
+            if judge.model:
+                yield from ((f"{judge.SECTION}.endpoints", url) for url in judge.endpoints)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,4 +85,5 @@ def _sentence(name: str, limit: float, used: str) -> str:
 def answered(recipe: Recipe, store: Store) -> int:
     """Requests of the run that were answered until now, by what is in its own store."""
     clips = store.clip_measures.own_count if recipe.speech.backend == "openai" else 0
-    return store.completions.own_count + clips
+    grades = store.grades.own_count if recipe.speech.judge.model else 0
+    return store.completions.own_count + clips + grades

@@ -121,7 +121,15 @@ async def complete(pool: Endpoints, request: ChatRequest, what: str) -> ChatAnsw
     Raises:
         EndpointsFailed: the servers failed for longer than the patience, or one refused.
     """
-    body = request.body()
+    return await send_body(pool, request.body(), request.max_tokens, what)
+
+
+async def send_body(pool: Endpoints, body: bytes, max_tokens: int, what: str) -> ChatAnswer:
+    """The answer to a request as it is sent, for so many tokens at most; see `complete`.
+
+    Raises:
+        EndpointsFailed: the servers failed for longer than the patience, or one refused.
+    """
 
     async def send(client: openai.AsyncOpenAI) -> ChatAnswer:
         # The raw call: building the client's own objects on both ways costs more than the rest.
@@ -131,7 +139,7 @@ async def complete(pool: Endpoints, request: ChatRequest, what: str) -> ChatAnsw
             cast_to=httpx2.Response,
             options={"headers": {"Content-Type": "application/json"}},
         )
-        answer = read_answer(response, request.max_tokens)
+        answer = read_answer(response, max_tokens)
         pool.count_tokens(client, answer.completion_tokens)
         return answer
 

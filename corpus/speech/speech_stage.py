@@ -17,32 +17,29 @@ import asyncio
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 
 from corpus.errors import SympatheiaError, root_cause
+from corpus.judge.clip_judge import ClipJudge
+from corpus.judge.readable_answers import UNREADABLE
 from corpus.plan.blueprint import Blueprint
 from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows, replace_rejects, write_table
-from corpus.run.stop_when_most_refused import FirstVerdicts
 from corpus.run.strikes import Strike
 from corpus.sound.clip_audio import ClipMeasures
-from corpus.sound.clip_rejection_rules import HeardClip, clip_rules, judge
 from corpus.sound.dnsmos import require_dnsmos
 from corpus.sound.prosody import FEATURES
-from corpus.sound.speech_recognition import Listener
 from corpus.speech.accepted_texts import LOOK_EVERY_SECONDS, AcceptedTexts
 from corpus.speech.clip_requests import (
     QUERY,
     RESPONSE,
-    ClipRequest,
     ClipSlot,
     Voice,
     clip_of,
-    clip_request,
     query_clip,
     response_clip,
 )
+from corpus.speech.takes import Take, Takes
 from corpus.store.clips import DamagedClip
 from schemas.tables import CLIPS, SOUND
 
@@ -58,7 +55,12 @@ BLAMED_SHARE = 0.25
 voice is."""
 
 
-async def speak_all(run: OpenRun, voice: Voice, accepted: AcceptedTexts | None = None) -> bool:
+async def speak_all(
+    run: OpenRun,
+    voice: Voice,
+    accepted: AcceptedTexts | None = None,
+    judge: ClipJudge | None = None,
+) -> bool:
     """Makes every clip that is not in the store, and puts the table of clips on file.
 
     Clips are listened to in processes of this machine, or by the Dask cluster of the recipe.
@@ -67,6 +69,7 @@ async def speak_all(run: OpenRun, voice: Voice, accepted: AcceptedTexts | None =
         run: whose texts are on file, or will be when `accepted` ends.
         voice: makes the clips.
         accepted: texts to be spoken before, if they are still being written.
+        judge: grades the clips, if the recipe has one.
 
     Returns:
         Whether that is done. If not, the voice could not say some texts, each for one and the same
@@ -77,12 +80,16 @@ async def speak_all(run: OpenRun, voice: Voice, accepted: AcceptedTexts | None =
             voice failed for too long. What was made until then is kept, and the refusals are on
             file.
     """
-    stage = _Speaking(run, voice, _sampled(run))
+    at_once = await asyncio.to_thread(lambda: voice.at_once)
+    takes = Takes(run, voice, at_once, judge)
+    stage = _Speaking(run, takes, _sampled(run))
     turns = _Turns(run, accepted)
+    # The voice goes on with others while a judge listens.
+    workers = at_once + (run.blueprint.recipe.speech.judge.concurrency if judge else 0)
     try:
         with stage.listener:
             async with asyncio.TaskGroup() as group:
-                for _ in range(await asyncio.to_thread(lambda: voice.at_once)):
+                for _ in range(workers):
                     group.create_task(stage.work(turns))
     except ExceptionGroup as errors:
         raise root_cause(errors) from None
@@ -175,40 +182,20 @@ class _Turns:
         return clip_of(self._blueprint, *found) if found else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Take:
-    """An attempt at a slot's clip.
-
-    Attributes:
-        attempt: which.
-        digest: of the clip's request.
-        error: how it was heard, if one listened.
-        reason: what refuses it; None if nothing does.
-        reported: the rules that would, but only report.
-    """
-
-    attempt: int
-    digest: str
-    error: float | None = None
-    reason: str | None = None
-    reported: tuple[str, ...] = ()
-
-
 class _Speaking:
     """The clips made so far in one run of the stage; its workers share it."""
 
-    def __init__(self, run: OpenRun, voice: Voice, sampled: frozenset[str]) -> None:
+    def __init__(self, run: OpenRun, takes: Takes, sampled: frozenset[str]) -> None:
         self._speech = run.blueprint.recipe.speech
         self._run = run
         self._store = run.store
-        self._voice = voice
+        self._takes = takes
+        self._first = takes.first
         self._progress = run.progress
         self._sampled = sampled
-        self._rules = clip_rules(self._speech.rules)
-        self._first = FirstVerdicts(self._rules, "clips", "listen to", "the voice or its server")
-        self.listener = Listener(run.store, run.blueprint.recipe.compute.dask)
+        self.listener = takes.listener
         self._accepted, self.refused = _on_file(run)
-        self.made: dict[str, _Take] = {}
+        self.made: dict[str, Take] = {}
         self.exhausted: list[ClipSlot] = []
 
     async def work(self, turns: _Turns) -> None:
@@ -237,25 +224,25 @@ class _Speaking:
         self._progress.reported(STAGE, take.reported)
         self._progress.filled(STAGE, slot.cell)
 
-    async def _accepted_before(self, slot: ClipSlot) -> _Take | None:
+    async def _accepted_before(self, slot: ClipSlot) -> Take | None:
         """The take that the slot had when the stage last ended, if it still stands."""
         before = self._accepted.get(slot.name)
-        if not before or self._request(slot, before.attempt).digest() != before.digest:
+        if not before or self._takes.request(slot, before.attempt).digest() != before.digest:
             return None
         if before.digest not in self._store.clip_measures:  # the store is another one
             return None
-        take = await self._take(slot, before.attempt)
+        take = await self._takes.take(slot, before.attempt)
         if take.reason:
             return None
         rows = self.refused.pop(slot.name, [])
         self._refuse(slot, [row for row in rows if row["attempt"] < take.attempt])
         return take
 
-    async def _next(self, slot: ClipSlot) -> _Take | None:
+    async def _next(self, slot: ClipSlot) -> Take | None:
         """The first take that the rules keep; None if they refuse all that may be made."""
         self.refused.pop(slot.name, None)
         for attempt in range(self._speech.max_attempts):
-            take = await self._take(slot, attempt)
+            take = await self._takes.take(slot, attempt)
             if take.reason is None:
                 return take
             facts = {"slot": slot.name, "attempt": attempt, "text": slot.text}
@@ -269,25 +256,6 @@ class _Speaking:
             self._progress.refused(STAGE, slot.cell, row["reason"])
         if rows:
             self.refused.setdefault(slot.name, []).extend(rows)
-
-    async def _take(self, slot: ClipSlot, attempt: int) -> _Take:
-        """An attempt at a slot, from the store or from the voice, and what the rules say of it."""
-        request = self._request(slot, attempt)
-        digest = request.digest()
-        name = f"{slot.role} {slot.id}"
-        measures, made_now = await self._measures(request, digest, name)
-        heard = HeardClip(measures, len(slot.text.split()))
-        verdict = judge(self._rules, heard)
-        if verdict.reason is None and self._speech.asr_check:
-            error = await self.listener.word_error_rate(digest, slot.text)
-            heard = replace(heard, word_error=error)
-            verdict = judge(self._rules, heard)
-        if made_now:
-            where = measures.problem or self._store.clips.where(digest)
-            self._first.add(slot.name, verdict.reason, heard, f"the {name} ({where})")
-        else:
-            self._first.on_file(slot.name, accepted=verdict.reason is None)
-        return _Take(attempt, digest, heard.word_error, verdict.reason, verdict.reported)
 
     def row_of(self, slot: ClipSlot) -> Row:
         """What the tables say of a slot's clip; its measures are read back from the store."""
@@ -312,43 +280,6 @@ class _Speaking:
             "dnsmos": quality,
         }
 
-    def _request(self, slot: ClipSlot, attempt: int) -> ClipRequest:
-        voice = self._voice
-        blueprint, points = self._run.blueprint, voice.takes_points
-        return clip_request(blueprint, voice.model, slot, attempt, takes_points=points)
-
-    async def _measures(
-        self, request: ClipRequest, digest: str, name: str
-    ) -> tuple[ClipMeasures, bool]:
-        """The measures of a clip, and whether the voice made it just now.
-
-        It does where there is no clip that was accepted, or that a loosened rule would keep now.
-        """
-        record = self._store.clip_measures.get(digest)
-        if record is not None:
-            measures = ClipMeasures.of(record)
-            heard = HeardClip(measures, len(request.text.split()))
-            if judge(self._rules, heard).reason or digest in self._store.clips:
-                return measures, False
-        # Only what a server is asked for counts: the builtin voice speaks at no one's cost.
-        served = self._speech.backend == "openai"
-        async with self._run.budget.asking() if served else nullcontext():
-            return await self._made(request, digest, name, record), True
-
-    async def _made(
-        self, request: ClipRequest, digest: str, name: str, before: Row | None
-    ) -> ClipMeasures:
-        clip = await self._voice.speak(request, name)
-        if before and before["finished_seconds"]:  # a voice may not say it twice alike
-            damaged = self._store.clips.damaged(digest, "lost")
-            await asyncio.to_thread(self._run.let_go_of_clip, damaged)
-        elif before:  # it was refused before it was finished, as 0.2.0 did
-            self._store.forget_clip(digest)
-        if clip.flac is not None:
-            await asyncio.to_thread(self._store.clips.put, digest, clip.flac)
-        self._store.clip_measures.put(digest, asdict(clip.measures))
-        return clip.measures
-
     def blames_texts(self) -> bool:
         """Whether what stayed empty is to be laid at the texts' door.
 
@@ -358,7 +289,7 @@ class _Speaking:
         if self._first.culprit or not few or len(self.exhausted) > GIVE_UP_AFTER:
             return False
         reasons = ({row["reason"] for row in self.refused[slot.name]} for slot in self.exhausted)
-        return all(len(found) == 1 for found in reasons)
+        return all(len(found) == 1 and UNREADABLE not in found for found in reasons)
 
     def shortage(self) -> str | None:
         """What stayed empty, how often and why; None if nothing did."""
@@ -372,22 +303,22 @@ class _Speaking:
         return (
             f"{len(self.exhausted)} clips stayed unusable after {self._speech.max_attempts} "
             f"attempts each; the {slot.role} of {slot.id}, for one, was refused as {why}. Look at "
-            f"the voice's server and at {self._rules.key}, or raise speech.max_attempts, and run "
-            "the same command again; everything made is kept."
+            f"the voice's server and at {self._takes.rules.key}, or raise speech.max_attempts, and "
+            "run the same command again; everything made is kept."
         )
 
 
-def _on_file(run: OpenRun) -> tuple[dict[str, _Take], dict[str, list[Row]]]:
+def _on_file(run: OpenRun) -> tuple[dict[str, Take], dict[str, list[Row]]]:
     """By name of slot, the take that was accepted when the stage last ended, and the refusals.
 
     Of the takes only those that are not a slot's first, which comes first anyway.
     """
-    accepted: dict[str, _Take] = {}
+    accepted: dict[str, Take] = {}
     refused: defaultdict[str, list[Row]] = defaultdict(list)
     if run.folder.clips.exists() and run.folder.rejects.exists():
         for row in read_rows(run.folder.clips):
             if row["attempt"]:
-                accepted[f"{row['id']}-{row['role']}"] = _Take(row["attempt"], row["digest"])
+                accepted[f"{row['id']}-{row['role']}"] = Take(row["attempt"], row["digest"])
         for row in read_rows(run.folder.rejects):
             if row["stage"] == STAGE:
                 refused[row["slot"]].append(row)

@@ -31,14 +31,16 @@ CLIP_SUFFIX = ".flac"
 SYNC_EVERY_SECONDS = 0.2
 """What a power cut costs at most, beside what was in flight; a disk takes some milliseconds."""
 
+_ANSWER: Shape = {
+    "text": str,
+    "finish_reason": str,
+    "prompt_tokens": object,
+    "completion_tokens": object,
+    "model": str,
+}
+
 SHAPES: dict[str, Shape] = {
-    "completions": {
-        "text": str,
-        "finish_reason": str,
-        "prompt_tokens": object,
-        "completion_tokens": object,
-        "model": str,
-    },
+    "completions": _ANSWER,
     "embeddings": {"float32": str},
     "clip_measures": {"sample_rate": int, "seconds": float, "finished_seconds": float},
     "clip_files": {"bytes": int, "sha256": str},
@@ -49,6 +51,7 @@ SHAPES: dict[str, Shape] = {
     "likeness": {"bertscore_f1": list, "rouge_l": list},
     "speech_tokens": {"tokens": list},
     "replies": {"tokens": list},
+    "grades": _ANSWER,
 }
 """The kinds of records, each a folder, and what every record of a kind has."""
 
@@ -101,6 +104,7 @@ class Store:
         self.likeness = kinds["likeness"]
         self.speech_tokens = kinds["speech_tokens"]
         self.replies = kinds["replies"]
+        self.grades = kinds["grades"]
         self.clips = Clips(place, kinds["clip_files"])
 
     def forget_clip(self, digest: str) -> None:

@@ -7,7 +7,8 @@ import click
 
 from corpus.errors import InvalidInput
 from corpus.plan.blueprint import Blueprint
-from corpus.plan.prompt_files import Message, Prompts
+from corpus.plan.prompt_files import Prompts
+from corpus.plan.templates import Message
 from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import read_rows
 from flows.work import at_work

@@ -7,10 +7,12 @@ import pytest
 
 from corpus.errors import SympatheiaError
 from corpus.plan.blueprint import Blueprint
+from corpus.preflight.hearing_judges import JUDGES
 from corpus.preflight.text_servers import ANSWERED, LISTED
 from corpus.preflight.voices import VOICES
 from corpus.run.run_folder import RunFolder
 from flows.work import at_work
+from tests.preflight.test_hearing_judges import JUDGE_FAULTS
 from tests.preflight.test_machine import MACHINE, MACHINE_FAULTS
 from tests.preflight.test_text_servers import TEXT_FAULTS
 from tests.preflight.test_voices import VOICE_FAULTS
@@ -23,7 +25,8 @@ def test_every_check_has_had_a_fault_planted():
     planted = {name for _, names in TEXT_FAULTS.values() for name in names}
     planted |= {name for _, names in VOICE_FAULTS.values() for name in names}
     planted |= {name for *_, (name, *_) in MACHINE_FAULTS.values()} | {"hub_token", "dnsmos"}
-    checks = (*MACHINE, *LISTED, *ANSWERED, *VOICES)
+    planted |= {name for _, (name, _) in JUDGE_FAULTS.values()}
+    checks = (*MACHINE, *LISTED, *ANSWERED, *VOICES, *JUDGES)
     assert planted == {check.name for check in checks}
     assert len(TEXT_FAULTS) + len(VOICE_FAULTS) + len(MACHINE_FAULTS) >= 20
 

@@ -6,6 +6,7 @@ from collections import namedtuple
 
 import pytest
 
+from corpus.judge import rubrics
 from corpus.preflight import environment
 from corpus.preflight.disk import DISK
 from corpus.preflight.environment import ENVIRONMENT
@@ -95,6 +96,18 @@ MACHINE_FAULTS = {
         unset,
         ['llm.api_key_env="NOT_SET_AT_ALL"', f'llm.endpoints=["{REMOTE}"]'],
         ("keys", "failed", "NOT_SET_AT_ALL"),
+    ),
+    "a rubric that lacks a clip": (
+        lambda patch, _: patch.setitem(rubrics.CLIPS_IN, "pairwise", 3),
+        [f'speech.judge={{model="ears", endpoints=["{REMOTE}"]}}'],
+        ("rubrics", "failed", "pairwise.jinja has 2 lines [[clip]] and needs 3"),
+    ),
+    "a judge's key that is not set": (
+        unset,
+        [
+            f'speech.judge={{model="ears", endpoints=["{REMOTE}"], api_key_env="NOT_SET_AT_ALL"}}',
+        ],
+        ("keys", "failed", "speech.judge.api_key_env names the environment variable"),
     ),
     "a full disk": (
         lambda patch, _: patch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, 1_000_000)),

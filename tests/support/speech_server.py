@@ -18,6 +18,7 @@ from corpus.sound.sound_files import decode
 from corpus.speech.served_voice import ServedVoice
 from corpus.speech.speech_stage import speak_all
 from schemas.audio import SAMPLE_RATE
+from tests.support.judge_server import judge_of
 from tests.support.line import open_run, opened, rows
 
 # One sentence long enough for any text of these tests to be plausible at its length.
@@ -160,9 +161,10 @@ def speak(written, server, store_folder, *more, patience=1):
     speech = blueprint.recipe.speech
 
     async def stage(opened_run: OpenRun) -> None:
-        async with Endpoints(speech.endpoints, patience_seconds=patience, section="speech") as pool:
+        pool = Endpoints(speech.endpoints, patience_seconds=patience, section="speech")
+        async with pool, judge_of(opened_run) as judge:
             voice = ServedVoice(speech.model, opened(pool), speech.concurrency, speech.batch)
-            await speak_all(opened_run, voice)
+            await speak_all(opened_run, voice, judge=judge)
 
     with open_run(run, blueprint, store=store_folder) as opened_run:
         asyncio.run(stage(opened_run))

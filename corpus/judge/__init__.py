@@ -1,0 +1,1 @@
+"""What a model that hears thinks of a clip."""
