@@ -195,7 +195,7 @@ def figures(rows: pd.DataFrame, seed: int) -> Figures | None:
 
 
 def sets(rows: pd.DataFrame, seed: int) -> Figures | None:
-    """The same grades as the paper's tables have them: by set, and of the neutral one by emotion."""
+    """The same grades as in the paper's tables: by set, and of the neutral one by emotion."""
     if RATING not in rows or not rows[RATING].notna().any():
         return None
     found: Figures = {"all": mean(rows[RATING], rows["query_id"], seed)}

@@ -94,7 +94,7 @@ def samples(one: Evaluated) -> Iterator[Heard]:
         chosen[ordered["id"].iloc[-1]] = (str(emotion), "best")
         if len(ordered) > 1:
             chosen[ordered["id"].iloc[0]] = (str(emotion), "worst")
-    sounds = dict(one.system.sounds(chosen))
+    sounds = dict(one.system.sounds(set(chosen)))
     named = {RATING: "grade", MOS: "naturalness"}[score]
     for row_id, (emotion, which) in chosen.items():
         row = rows.loc[row_id]
