@@ -1,17 +1,14 @@
 """The page of a report: charts by Plotly, sounds and numbers in one file that needs no network."""
 
-from base64 import b64encode
 from pathlib import Path
 
-import jinja2
 import orjson
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.errors import InvalidInput
 from corpus.report import charts
 from corpus.report.chart_parts import Chart
+from corpus.report.page_parts import rendered
 from corpus.report.report_data import Facts, Sample, gather, samples
 from corpus.store.files import write_whole
 from schemas.slots import SUBSETS
@@ -55,23 +52,15 @@ def render(facts: Facts, pairs: list[Sample]) -> str:
         facts: what `corpus.report.report_data.gather` found.
         pairs: to listen to, in order.
     """
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True
-    )
-    environment.filters |= {"sound": _sound, "thousands": lambda number: f"{number:,}"}
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return rendered(
+        TEMPLATE,
         facts=facts,
         samples=pairs,
         plane=charts.plane(facts),
         sections=[section for section in _sections(facts) if section[2]],
         total=sum(sum(counts.values()) for counts in facts["pairs"].values()),
         subsets=SUBSETS,
-        library=Markup(get_plotlyjs()),
     )
-
-
-def _sound(data: bytes) -> str:
-    return "data:audio/mpeg;base64," + b64encode(data).decode("ascii")
 
 
 def _sections(facts: Facts) -> list[tuple[str, str, list[Chart]]]:

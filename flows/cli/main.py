@@ -19,8 +19,8 @@ GROUPS = {
     "exchange": ("export", "import"),
     "adapter": ("tokenize", "encode", "train", "say", "respond"),
     "publish": ("publish", "publish-adapter", "convert-adapter"),
-    "serve": ("serve",),
-    "deploy": ("deploy",),
+    "serve": ("serve", "deploy"),
+    "evaluate": (),
 }
 """The commands of each module beside this one, which is imported when one of them is asked for."""
 

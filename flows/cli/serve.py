@@ -1,4 +1,4 @@
-"""Servers that the pipeline can use: text, voice, qwen-tts; and what comes of it, as one."""
+"""What goes on running: `serve`, each of our servers, and `deploy`, the flows at Prefect's."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +8,7 @@ import click
 
 from flows.cli.adapter import parts_of, system_options
 from flows.cli.common import WrittenPath, say
+from schemas.names import DEPLOYMENT
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -131,3 +132,19 @@ def serve_adapter(
     say(f"Loading on {parts.device}")
     page = f"Ready: open http://{at}:{port}/ in a browser; Ctrl-C ends it."
     chat_server.serve(parts, host, port, corpus, lambda: say(page))
+
+
+@click.command()
+@click.option("--pool", default=DEPLOYMENT, show_default=True, help="The work pool that runs them.")
+@click.option(
+    "--gpu-pool",
+    help="The work pool that runs the adapter's training; that of --pool if not given.",
+)
+def deploy(pool: str, gpu_pool: str | None) -> None:
+    """Register the flows with the Prefect server at PREFECT_API_URL, which is waited for.
+
+    A work pool that is not there is made, for workers that start processes.
+    """
+    from flows.deployments import register
+
+    register(pool, gpu_pool or pool)
