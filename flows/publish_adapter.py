@@ -22,12 +22,13 @@ def publish_adapter(order: PublishOrder) -> Published:
         order: the folder, and the repository. The token is the worker's HF_TOKEN, or its login.
 
     Raises:
-        InvalidInput: the repository's name is malformed, or the folder is no adapter.
-        SympatheiaError: the adapter is not fit to be used, or the Hub fails; the next call goes on
-            from there.
+        InvalidInput: the name of the repository or of the tag is malformed, or the folder is no
+            adapter.
+        SympatheiaError: the adapter is not fit to be used, the tag marks something else, or the
+            Hub fails; the next call goes on from there.
     """
     folder = find_adapter(order.folder)
-    publication = publication_of(folder, order.repo_id, private=order.private)
+    publication = publication_of(folder, order.repo_id, private=order.private, tag=order.tag)
     require_token()
     check(folder)
     return send(publication)

@@ -11,3 +11,6 @@ TEMPERATURE, TOP_P, MOST_NEW_TOKENS = 0.2, 0.8, 2000
 
 DEPLOYMENT = "sympatheia"
 """What every deployment is called, beside the name of its flow, and the work pool of them all."""
+
+TAG = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+"""What a tag of a repository may be called here: less than git allows, and no branch's path."""

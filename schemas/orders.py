@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from schemas.names import DEPLOYMENT, MOST_NEW_TOKENS, STAGES, TEMPERATURE, TOP_P, Stage
+from schemas.names import DEPLOYMENT, MOST_NEW_TOKENS, STAGES, TAG, TEMPERATURE, TOP_P, Stage
 from schemas.slots import Split
 
 ADAPTER_DEPLOYMENT = f"adapter/{DEPLOYMENT}"
@@ -191,3 +191,7 @@ class PublishOrder(_Order):
     private: Annotated[
         bool, Field(description="Make the repository private, if it is not there yet.")
     ] = False
+    tag: Annotated[
+        str | None,
+        Field(pattern=f"^{TAG}$", description="A name for this version, as v1.2, that stays its."),
+    ] = None

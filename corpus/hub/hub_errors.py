@@ -1,4 +1,4 @@
-"""What the Hugging Face Hub's client raises, as sentences for one who publishes.
+"""What the Hugging Face Hub's client raises, as sentences for one who publishes or fetches.
 
 Each says what was being done, why it failed and what to do about it, and none repeats a token.
 """
@@ -12,6 +12,7 @@ import httpx2
 import huggingface_hub as hub
 from huggingface_hub.errors import (
     HfHubHTTPError,
+    LocalEntryNotFoundError,
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
     OIDCError,
@@ -19,7 +20,7 @@ from huggingface_hub.errors import (
 
 from corpus.errors import SympatheiaError
 
-# What the Hub's statuses mean for one who publishes, and what to do about it.
+# What the Hub's statuses mean, and what to do about it.
 _REFUSALS = {
     (401,): (
         "the token is not accepted",
@@ -69,6 +70,8 @@ def in_words(doing: str, repo_id: str = "") -> Iterator[None]:
         error: BaseException = raised
         if (uploading := _UPLOADING.search(str(raised))) and raised.__cause__:
             doing, error = f"Uploading {uploading[1]} to {repo_id}", raised.__cause__
+        if isinstance(raised, LocalEntryNotFoundError) and raised.__cause__:
+            error = raised.__cause__  # why it had to look for a copy here
         if isinstance(error, OSError) and error.errno is not None:
             raise error from None  # a file of ours, not the Hub
         sentence = _sentence(error, doing, repo_id)

@@ -9,8 +9,6 @@ The token comes from HF_TOKEN or the hub's own login; nothing here keeps, prints
 """
 
 import logging
-import re
-import sys
 import warnings
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -18,29 +16,25 @@ from hashlib import sha1
 from pathlib import Path
 from typing import Literal
 
-import httpx2
 import huggingface_hub as hub
-from huggingface_hub.errors import HFValidationError
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import (  # type: ignore[attr-defined]  # exported, but not to mypy
-    disable_progress_bars,
-    validate_repo_id,
-)
 
 from corpus.dataset.manifest import facts_of
 from corpus.errors import InvalidInput, SympatheiaError
+from corpus.hub.hub_client import (
+    find_token,
+    hub_api,
+    require_repo_id,
+    require_tag_name,
+    tags_of,
+)
 from corpus.hub.hub_errors import in_words
 from corpus.run.run_folder import RunFolder
-from corpus.servers.proxies import require_way
 
 CARD = "README.md"
 
 HIDDEN = (".*", "*/.*")
 """Left by editors, downloads and version control; the Hub keeps a .gitattributes of its own."""
-
-SILENCE_SECONDS = 300.0
-"""How long the Hub may say nothing; its client by itself would wait for ever."""
-CONNECT_SECONDS = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -90,18 +84,10 @@ def require_token() -> None:
     Raises:
         SympatheiaError: there is none, or it is garbled.
     """
-    with in_words("Looking for a token"):
-        token = hub.get_token()
-    if token is None:
+    if find_token() is None:
         raise SympatheiaError(
             "There is no token for the Hub. Set HF_TOKEN to one that may write, or log in with "
             "'hf auth login', and run the same command again."
-        )
-    # The client would repeat a token that makes no header in its complaint.
-    if not re.fullmatch(r"[!-~]+", token):
-        raise SympatheiaError(
-            "The token for the Hub has characters in it that no token has. Set HF_TOKEN anew, or "
-            "log in with 'hf auth login', and run the same command again."
         )
 
 
@@ -110,7 +96,8 @@ class Publication:
     """A folder, and the repository that is to hold it.
 
     `only` has the patterns of files that are sent, `owned` those of files that are removed from the
-    repository if the folder has them no longer; a `*` takes any number of folders.
+    repository if the folder has them no longer; a `*` takes any number of folders. `tag` is what
+    its commit is to be called for good, if anything.
     """
 
     folder: Path
@@ -120,22 +107,18 @@ class Publication:
     message: str = "Publish the corpus"
     only: tuple[str, ...] = ("*",)
     owned: tuple[str, ...] = ("data/*.parquet",)
+    tag: str | None = None
 
     def __post_init__(self) -> None:
         """Refuses what cannot be published.
 
         Raises:
-            InvalidInput: the repository's name is malformed, or the folder has no card.
+            InvalidInput: the name of the repository or of the tag is malformed, or the folder has
+                no card.
         """
-        try:
-            validate_repo_id(self.repo_id)
-        except HFValidationError as error:
-            raise InvalidInput(f"--repo-id '{self.repo_id}' names no repository. {error}") from None
-        if "/" not in self.repo_id:
-            raise InvalidInput(
-                f"--repo-id '{self.repo_id}' names no repository. Put your user name or your "
-                f"organization before it: NAMESPACE/{self.repo_id}."
-            )
+        require_repo_id(self.repo_id, "--repo-id")
+        if self.tag is not None:
+            require_tag_name(self.tag, "--tag")
         if not (self.folder / CARD).is_file():
             raise InvalidInput(f"{self.folder} has no card: {CARD} is missing.")
 
@@ -175,7 +158,7 @@ class Publication:
             SympatheiaError: the Hub refuses or fails, or the repository is public and should not.
         """
         with in_words(f"Making the repository {self.repo_id}", self.repo_id):
-            api = _api()
+            api = hub_api()
             api.create_repo(
                 self.repo_id,
                 repo_type=self.repo_type,
@@ -200,7 +183,7 @@ class Publication:
             in_words(f"Uploading to {self.repo_id}", self.repo_id),
             warnings.catch_warnings(record=True) as noted,
         ):
-            commit = _api().upload_folder(
+            commit = hub_api().upload_folder(
                 repo_id=self.repo_id,
                 repo_type=self.repo_type,
                 folder_path=self.folder,
@@ -220,8 +203,16 @@ class Publication:
         Raises:
             SympatheiaError: something is missing, different or left over, or the Hub fails.
         """
+        if wrong := self._differences(commit):
+            more = f" and {len(wrong) - 5:,} more" if len(wrong) > 5 else ""
+            raise SympatheiaError(
+                f"What {self.url} lists is not what {self.folder} holds: "
+                f"{', '.join(wrong[:5])}{more}. Run the same command again: it sends just that."
+            )
+
+    def _differences(self, commit: str) -> list[str]:
         with in_words(f"Listing what {self.repo_id} holds", self.repo_id):
-            tree = _api().list_repo_tree(
+            tree = hub_api().list_repo_tree(
                 self.repo_id, recursive=True, revision=commit, repo_type=self.repo_type
             )
             there = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
@@ -237,12 +228,46 @@ class Publication:
             for name in there
             if name not in here and any(fnmatch(name, pattern) for pattern in self.owned)
         ]
-        if wrong:
-            more = f" and {len(wrong) - 5:,} more" if len(wrong) > 5 else ""
-            raise SympatheiaError(
-                f"What {self.url} lists is not what {self.folder} holds: "
-                f"{', '.join(wrong[:5])}{more}. Run the same command again: it sends just that."
+        return wrong
+
+    def require_free_tag(self, newest: str) -> None:
+        """Passes if the tag is not taken, or marks what would be published.
+
+        A name stays what it was, so this comes before anything is sent.
+
+        Args:
+            newest: the newest commit of the repository, which is there.
+
+        Raises:
+            SympatheiaError: the tag marks something else, or the Hub fails.
+        """
+        if self.tag is None:
+            return
+        marked = self._marked()
+        if marked is None or (marked == newest and not self._differences(newest)):
+            return
+        raise SympatheiaError(
+            f"The tag '{self.tag}' of {self.url} marks commit {marked[:12]} already, and a name "
+            "stays what it was, so nothing was sent. Publish under another --tag, or without one."
+        )
+
+    def mark(self, commit: str) -> None:
+        """Has the tag, if there is to be one, mark a commit; that it does already is fine.
+
+        Raises:
+            SympatheiaError: the Hub refuses or fails.
+        """
+        if self.tag is None or self._marked() == commit:
+            return
+        with in_words(f"Setting the tag '{self.tag}' of {self.repo_id}", self.repo_id):
+            hub_api().create_tag(
+                self.repo_id, tag=self.tag, revision=commit, repo_type=self.repo_type
             )
+
+    def _marked(self) -> str | None:
+        """The commit that the tag marks; None if there is no such tag."""
+        with in_words(f"Listing the tags of {self.repo_id}", self.repo_id):
+            return tags_of(hub_api(), self.repo_id, self.repo_type).get(self.tag or "")
 
 
 def _same(path: Path, listed: RepoFile) -> bool:
@@ -252,23 +277,3 @@ def _same(path: Path, listed: RepoFile) -> bool:
         return listed.lfs.sha256 == facts_of(path).sha256
     content = path.read_bytes()  # git keeps it, so it is small
     return listed.blob_id == sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def _api() -> hub.HfApi:
-    """The client, with a limit to its patience and its log fit to be read."""
-    require_way(hub.constants.ENDPOINT)
-    hub.get_session().timeout = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
-    if not sys.stderr.isatty():
-        disable_progress_bars()
-    its_log = logging.getLogger("huggingface_hub")
-    its_log.propagate = False  # Prefect's handler would say everything again
-    for handler in its_log.handlers:
-        handler.addFilter(_without_signatures)
-    # It looks for the token with each call, and keeps none.
-    return hub.HfApi(token=True, library_name="sympatheia")
-
-
-def _without_signatures(record: logging.LogRecord) -> bool:
-    """Cuts addresses short: those of the storage carry a permission to write, very long."""
-    record.msg, record.args = re.sub(r"\?\S+", "", record.getMessage()), ()
-    return True

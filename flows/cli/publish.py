@@ -12,6 +12,11 @@ if TYPE_CHECKING:  # imported where they are used, so that help and refusals com
 
 REPO_ID = click.option("--repo-id", required=True, metavar="NAMESPACE/NAME", help="The repository.")
 PRIVATE = click.option("--private", is_flag=True, help="Make it private, if it is not there yet.")
+TAG = click.option(
+    "--tag",
+    metavar="NAME",
+    help="Name this version, as v1.2; a name stays at what it was given to.",
+)
 DRY_RUN = click.option(
     "--dry-run", is_flag=True, help="Show files, sizes and card, and send nothing."
 )
@@ -21,8 +26,9 @@ DRY_RUN = click.option(
 @FOLDER
 @REPO_ID
 @PRIVATE
+@TAG
 @DRY_RUN
-def publish(folder: Path, repo_id: str, private: bool, dry_run: bool) -> None:
+def publish(folder: Path, repo_id: str, private: bool, tag: str | None, dry_run: bool) -> None:
     """Publish the dataset of a run or dataset FOLDER on the Hugging Face Hub, once it is checked.
 
     The token is the one in HF_TOKEN, or that of 'hf auth login'. Publishing again sends what has
@@ -32,14 +38,14 @@ def publish(folder: Path, repo_id: str, private: bool, dry_run: bool) -> None:
     from flows.services.prefect_server import prefect_api
     from schemas.orders import PublishOrder
 
-    publication = Publication(find_dataset(folder), repo_id, private=private)
+    publication = Publication(find_dataset(folder), repo_id, private=private, tag=tag)
     if dry_run:
         click.echo(publication.listing())
         say(f"Nothing was sent to {publication.url}, and the quality gates were not checked.")
         return
     require_token()
     say(f"{publication.folder}: {len(publication.files):,} files for {publication.url}")
-    order = PublishOrder(folder=publication.folder, repo_id=repo_id, private=private)
+    order = PublishOrder(folder=publication.folder, repo_id=repo_id, private=private, tag=tag)
     with prefect_api():
         from flows.publish import publish_dataset
 
@@ -51,8 +57,11 @@ def publish(folder: Path, repo_id: str, private: bool, dry_run: bool) -> None:
 @FOLDER
 @REPO_ID
 @PRIVATE
+@TAG
 @DRY_RUN
-def publish_adapter(folder: Path, repo_id: str, private: bool, dry_run: bool) -> None:
+def publish_adapter(
+    folder: Path, repo_id: str, private: bool, tag: str | None, dry_run: bool
+) -> None:
     """Publish the adapter of a run or adapter FOLDER on the Hugging Face Hub, once it is checked.
 
     Its configuration, weights, card and training facts are sent, and nothing else of the folder.
@@ -64,7 +73,7 @@ def publish_adapter(folder: Path, repo_id: str, private: bool, dry_run: bool) ->
     from flows.services.prefect_server import prefect_api
     from schemas.orders import PublishOrder
 
-    publication = publication_of(find_adapter(folder), repo_id, private)
+    publication = publication_of(find_adapter(folder), repo_id, private=private, tag=tag)
     if dry_run:
         require_whole(publication.folder)
         click.echo(publication.listing())
@@ -72,7 +81,7 @@ def publish_adapter(folder: Path, repo_id: str, private: bool, dry_run: bool) ->
         return
     require_token()
     say(f"{publication.folder}: {len(publication.files):,} files for {publication.url}")
-    order = PublishOrder(folder=publication.folder, repo_id=repo_id, private=private)
+    order = PublishOrder(folder=publication.folder, repo_id=repo_id, private=private, tag=tag)
     with prefect_api():
         from flows.publish_adapter import publish_adapter as publish_flow
 
@@ -115,5 +124,6 @@ def convert_adapter(folder: Path, output: Path, base: str, merged: bool) -> None
 
 def _tell(published: "Published") -> None:
     done = "Published and verified" if published.changed else "Verified; there was nothing to send"
-    say(f"{done}: commit {published.commit}.")
+    marked = f", marked by the tag {published.tag}" if published.tag else ""
+    say(f"{done}: commit {published.commit}{marked}.")
     click.echo(published.url)

@@ -15,11 +15,14 @@ FILES = (CONFIG, WEIGHTS, CARD, FACTS)
 """All that is sent; checkpoints and logs may lie beside them."""
 
 
-def publication_of(folder: Path, repo_id: str, private: bool = False) -> Publication:
+def publication_of(
+    folder: Path, repo_id: str, *, private: bool = False, tag: str | None = None
+) -> Publication:
     """An adapter folder, and the model repository that is to hold it.
 
     Raises:
-        InvalidInput: the repository's name is malformed, or the folder has no card.
+        InvalidInput: the name of the repository or of the tag is malformed, or the folder has no
+            card.
     """
     return Publication(
         folder,
@@ -29,6 +32,7 @@ def publication_of(folder: Path, repo_id: str, private: bool = False) -> Publica
         message="Publish the adapter",
         only=FILES,
         owned=FILES,
+        tag=tag,
     )
 
 
