@@ -1,5 +1,5 @@
-"""A loopback double of the Hugging Face Hub: what its own client needs to create, fill and list a
-repository, with real state, real hashes, and failures on demand.
+"""A loopback double of the Hugging Face Hub: what its own client needs to create, fill, tag, list
+and fetch a repository, with real state, real hashes, and failures on demand.
 
 It stores what it is sent as the Hub does: LFS objects by their SHA-256, whose bytes must have it;
 small files in commits; every commit a whole list of files with the ids git would give them. Point
@@ -7,11 +7,9 @@ HF_ENDPOINT at `Hub().url`, and set HF_HUB_DISABLE_XET=1: of Xet it knows only h
 """
 
 import asyncio
-import base64
-import hashlib
 import threading
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -19,70 +17,13 @@ import orjson
 from aiohttp import web
 
 from tests.support.fake_servers import _serve
+from tests.support.hub_repository import Entry, Repository
+from tests.support.hub_transfers import Downloads, Uploads, refusal, repo_id_of
 
 TOKEN = "hf_secretOfTheTests0123456789"
 READER = "hf_readerWhoMayNotWrite01234567"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def blob_id(content: bytes) -> str:
-    """What git calls a file of this content."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A file of a commit: its content, and whether that is an LFS object."""
-
-    content: bytes
-    lfs: bool
-
-    @property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.content).hexdigest()
-
-    @property
-    def pointer(self) -> bytes:
-        head = b"version https://git-lfs.github.com/spec/v1\n"
-        return head + f"oid sha256:{self.sha256}\nsize {len(self.content)}\n".encode()
-
-    def listed(self, path: str) -> dict[str, Any]:
-        oid = blob_id(self.pointer if self.lfs else self.content)
-        found: dict[str, Any] = {"type": "file", "oid": oid, "size": len(self.content)}
-        if self.lfs:
-            found["lfs"] = {
-                "oid": self.sha256,
-                "size": len(self.content),
-                "pointerSize": len(self.pointer),
-            }
-        return found | {"path": path}
-
-
-@dataclass
-class Repository:
-    """Its commits, the oldest first: message and files of each."""
-
-    private: bool
-    commits: list[tuple[str, dict[str, Entry]]] = field(default_factory=list)
-    objects: dict[str, bytes] = field(default_factory=dict)
-    """LFS objects that have arrived, referred to by a commit or not."""
-
-    @property
-    def files(self) -> dict[str, Entry]:
-        return self.commits[-1][1]
-
-    def oid(self, number: int = -1) -> str:
-        number %= len(self.commits)
-        message, files = self.commits[number]
-        parts = [str(number), message, *(f"{path} {files[path].sha256}" for path in sorted(files))]
-        return hashlib.sha1("\n".join(parts).encode()).hexdigest()
-
-    def at(self, revision: str) -> dict[str, Entry] | None:
-        for number in range(len(self.commits)):
-            if revision == self.oid(number):
-                return self.commits[number][1]
-        return self.files if revision == "main" else None
 
 
 @dataclass
@@ -100,7 +41,8 @@ class Failure:
 class Hub:
     """The server, in a thread of this process; a context manager.
 
-    `requests` has the kind of every call, in order; `received` the bytes that were put.
+    `requests` has the kind of every call, in order; `received` the bytes that were put, `given`
+    those of LFS objects that were fetched.
     """
 
     def __init__(self) -> None:
@@ -108,14 +50,21 @@ class Hub:
         self.namespaces = {"someone", "others"}
         self.requests: list[str] = []
         self.received = 0
+        self.given = 0
         self.page = 1000
         self.keyed_puts = 0
+        self.keyed_gets = 0
         self._failures: list[Failure] = []
         self.port = 0
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def storage(self) -> str:
+        """Where LFS objects are fetched, which is another host to a client."""
+        return f"http://localhost:{self.port}"
 
     def __enter__(self) -> Self:
         ready = threading.Event()
@@ -150,9 +99,10 @@ class Hub:
         """Has a kind of call fail.
 
         Args:
-            call: create, info, validate, preupload, batch, put, verify, commit, tree, xet.
+            call: create, info, revision, refs, tag, validate, preupload, batch, put, verify,
+                commit, tree, head, resolve, get, xet.
             how: a status; "drop", the connection ends in mid-request; "lose", it ends after the
-                request was done; "hang", there is no answer.
+                request was done; "cut", in the middle of the answer; "hang", there is none.
             skip: so many calls of the kind pass first.
             times: so many fail then.
             body: of the answer, JSON or a string; an error message if not given.
@@ -177,21 +127,29 @@ class Hub:
         app = web.Application(client_max_size=2**28, middlewares=[self._misbehave, self._guard])
         api = "/api/{kind:models|datasets}/{space}/{name}"
         lfs = "/{space}/{name:[^/]+}.git/info/lfs/objects"
+        storage = "/storage/{kind}/{space}/{name}/{oid}"
+        file = "/{kind:datasets}/{space}/{name}/resolve/{revision}/{path:.+}"
+        uploads, downloads = Uploads(self), Downloads(self)
         for method, path, handler, call in (
             ("POST", "/api/repos/create", self._create, "create"),
             ("GET", "/api/whoami-v2", self._whoami, "whoami"),
             ("POST", "/api/validate-yaml", self._validate, "validate"),
             ("GET", api, self._info, "info"),
             ("GET", api + "/revision/{revision}", self._info, "revision"),
-            ("POST", api + "/preupload/{revision}", self._preupload, "preupload"),
-            ("POST", "/{kind:datasets}" + lfs + "/batch", self._batch, "batch"),
-            ("POST", "/{kind:datasets}" + lfs + "/verify", self._verify, "verify"),
-            ("POST", lfs + "/batch", self._batch, "model-batch"),
-            ("POST", lfs + "/verify", self._verify, "model-verify"),
-            ("PUT", "/storage/{kind}/{space}/{name}/{oid}", self._put, "put"),
-            ("POST", api + "/commit/{revision}", self._commit, "commit"),
+            ("GET", api + "/refs", self._refs, "refs"),
+            ("POST", api + "/tag/{revision}", self._tag, "tag"),
+            ("POST", api + "/preupload/{revision}", uploads.preupload, "preupload"),
+            ("POST", "/{kind:datasets}" + lfs + "/batch", uploads.batch, "batch"),
+            ("POST", "/{kind:datasets}" + lfs + "/verify", uploads.verify, "verify"),
+            ("POST", lfs + "/batch", uploads.batch, "model-batch"),
+            ("POST", lfs + "/verify", uploads.verify, "model-verify"),
+            ("PUT", storage, uploads.put, "put"),
+            ("POST", api + "/commit/{revision}", uploads.commit, "commit"),
             ("GET", api + "/tree/{revision}", self._tree, "tree"),
-            ("GET", api + "/xet-write-token/{revision}", self._xet, "xet"),
+            ("GET", api + "/xet-write-token/{revision}", uploads.xet, "xet"),
+            ("HEAD", file, downloads.resolve, "head"),
+            ("GET", file, downloads.resolve, "resolve"),
+            ("GET", storage, downloads.get, "get"),
         ):
             app.router.add_route(method, path, handler, name=call)
         return app
@@ -209,6 +167,8 @@ class Hub:
             await handler(request)
         elif failure.how == "drop":
             await request.content.read(1000)
+        elif failure.how == "cut":
+            await _half(request, await handler(request))
         else:
             await request.read()
             assert isinstance(failure.how, int)
@@ -237,13 +197,19 @@ class Hub:
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         key = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if request.path.startswith("/storage/"):
-            self.keyed_puts += bool(key)  # a storage elsewhere must not be shown the token
+        if request.path.startswith("/storage/"):  # one elsewhere must not be shown the token
+            self.keyed_puts += bool(key) and request.method == "PUT"
+            self.keyed_gets += bool(key) and request.method == "GET"
             return await handler(request)
+        if not key and request.method in ("GET", "HEAD"):
+            there = "space" in request.match_info and self.repositories.get(_key(request))
+            if there and not there.private:
+                return await handler(request)
+            return refusal(401, "Invalid username or password.", "RepoNotFound")
         if key not in (TOKEN, READER):
-            return _no(401, "Invalid credentials in Authorization header")
+            return refusal(401, "Invalid credentials in Authorization header")
         if key == READER and request.method == "POST" and "validate" not in request.path:
-            return _no(403, "You don't have the rights to do that under this namespace")
+            return refusal(403, "You don't have the rights to do that under this namespace")
         return await handler(request)
 
     async def _whoami(self, request: web.Request) -> web.Response:
@@ -254,9 +220,9 @@ class Hub:
         order = await request.json()
         kind = f"{order['type']}s" if "type" in order else "models"
         if order["organization"] not in self.namespaces:
-            return _no(404, f"Namespace {order['organization']} not found")
+            return refusal(404, f"Namespace {order['organization']} not found")
         repo_id = f"{order['organization']}/{order['name']}"
-        url = self._address(kind, repo_id)
+        url = self.address(kind, repo_id)
         if (kind, repo_id) in self.repositories:
             return web.json_response({"error": "You already created it", "url": url}, status=409)
         made = Repository(order.get("visibility") == "private")
@@ -274,102 +240,53 @@ class Hub:
             )
         return web.json_response({"errors": [], "warnings": []})
 
-    def _address(self, kind: str, repo_id: str) -> str:
+    def address(self, kind: str, repo_id: str) -> str:
         return f"{self.url}/{'datasets/' if kind == 'datasets' else ''}{repo_id}"
 
-    def _found(self, request: web.Request) -> Repository:
-        kind = request.match_info.get("kind", "models")
-        found = self.repositories.get((kind, _repo_id(request)))
+    def found(self, request: web.Request) -> Repository:
+        found = self.repositories.get(_key(request))
         if found is None:
             headers = {"X-Error-Code": "RepoNotFound"}
             raise web.HTTPNotFound(headers=headers, text='{"error": "Repository not found"}')
         return found
 
     async def _info(self, request: web.Request) -> web.Response:
-        found = self._found(request)
+        found = self.found(request)
+        commit = found.resolve(request.match_info.get("revision", "main"))
+        if commit is None:
+            return refusal(404, "Invalid rev id", "RevisionNotFound")
         return web.json_response(
             {
-                "id": _repo_id(request),
-                "sha": found.oid(),
+                "id": repo_id_of(request),
+                "sha": commit,
                 "private": found.private,
-                "siblings": [{"rfilename": path} for path in found.files],
+                "siblings": [{"rfilename": path} for path in found.at(commit) or {}],
             }
         )
 
-    async def _preupload(self, request: web.Request) -> web.Response:
-        files = self._found(request).files
-        answers = []
-        for asked in (await request.json())["files"]:
-            path, there = asked["path"], files.get(asked["path"])
-            answer = {
-                "path": path,
-                "uploadMode": "lfs" if path.endswith((".parquet", ".safetensors")) else "regular",
-                "shouldIgnore": False,
-            }
-            if there:
-                answer["oid"] = there.sha256 if there.lfs else blob_id(there.content)
-            answers.append(answer)
-        return web.json_response({"files": answers})
+    async def _refs(self, request: web.Request) -> web.Response:
+        found = self.found(request)
+        main = {"name": "main", "ref": "refs/heads/main", "targetCommit": found.oid()}
+        tags = [
+            {"name": name, "ref": f"refs/tags/{name}", "targetCommit": commit}
+            for name, commit in found.tags.items()
+        ]
+        return web.json_response({"branches": [main], "converts": [], "tags": tags})
 
-    async def _batch(self, request: web.Request) -> web.Response:
-        found, kind = self._found(request), request.match_info.get("kind", "models")
-        objects = []
-        for asked in (await request.json())["objects"]:
-            if asked["oid"] not in found.objects:
-                place = f"{kind}/{_repo_id(request)}/{asked['oid']}"
-                put = f"{self.url}/storage/{place}?signature=signed"
-                home = self._address(kind, _repo_id(request))
-                verify = f"{home}.git/info/lfs/objects/verify"
-                asked["actions"] = {"upload": {"href": put}, "verify": {"href": verify}}
-            objects.append(asked)
-        return web.json_response({"transfer": "basic", "objects": objects})
-
-    async def _put(self, request: web.Request) -> web.Response:
-        if request.query.get("signature") != "signed":
-            return _no(403, "SignatureDoesNotMatch")
-        content = await request.read()
-        self.received += len(content)
-        if hashlib.sha256(content).hexdigest() != request.match_info["oid"]:
-            return _no(400, "The bytes do not have the SHA-256 that was announced")
-        self._found(request).objects[request.match_info["oid"]] = content
-        return web.Response(headers={"ETag": '"put"'})
-
-    async def _verify(self, request: web.Request) -> web.Response:
-        asked = await request.json()
-        content = self._found(request).objects.get(asked["oid"])
-        if content is None or len(content) != asked["size"]:
-            return _no(404, "The object has not arrived")
+    async def _tag(self, request: web.Request) -> web.Response:
+        found, name = self.found(request), (await request.json())["tag"]
+        commit = found.resolve(request.match_info["revision"])
+        if commit is None:
+            return refusal(404, "Invalid rev id", "RevisionNotFound")
+        if name in found.tags:
+            return refusal(409, "Tag reference exists already")
+        found.tags[name] = commit
         return web.json_response({})
 
-    async def _commit(self, request: web.Request) -> web.Response:
-        found = self._found(request)
-        lines = [orjson.loads(line) for line in (await request.read()).splitlines()]
-        files, message = dict(found.files), ""
-        for value, key in ((line["value"], line["key"]) for line in lines):
-            match key:
-                case "header":
-                    message = value["summary"]
-                case "file":
-                    files[value["path"]] = Entry(base64.b64decode(value["content"]), lfs=False)
-                case "lfsFile":
-                    content = found.objects.get(value["oid"])
-                    if content is None or len(content) != value["size"]:
-                        return _no(400, f"The LFS object of {value['path']} has not arrived")
-                    files[value["path"]] = Entry(content, lfs=True)
-                case "deletedFile":
-                    if files.pop(value["path"], None) is None:
-                        return _no(404, "A file with this name doesn't exist")
-                case _:
-                    return _no(400, f"Unknown operation {key}")
-        found.commits.append((message, files))
-        home = self._address(request.match_info["kind"], _repo_id(request))
-        url = f"{home}/commit/{found.oid()}"
-        return web.json_response({"commitUrl": url, "commitOid": found.oid()})
-
     async def _tree(self, request: web.Request) -> web.Response:
-        files = self._found(request).at(request.match_info["revision"])
+        files = self.found(request).at(request.match_info["revision"])
         if files is None:
-            return _no(404, "Invalid revision")
+            return refusal(404, "Invalid rev id", "RevisionNotFound")
         folders = {path.rpartition("/")[0] for path in files} - {""}
         entries = [{"type": "directory", "oid": "0" * 40, "size": 0, "path": f} for f in folders]
         entries += [files[path].listed(path) for path in sorted(files)]
@@ -380,9 +297,6 @@ class Hub:
             headers["Link"] = f'<{self.url}{quote(request.path)}{query}>; rel="next"'
         return web.json_response(entries[start : start + self.page], headers=headers)
 
-    async def _xet(self, request: web.Request) -> web.Response:
-        return _no(404, "There is no Xet storage here")
-
     # What tests do with it
 
     def held(self, repo_id: str, kind: str = "datasets") -> dict[str, bytes]:
@@ -391,9 +305,14 @@ class Hub:
         return {name: files[name].content for name in files if name != ".gitattributes"}
 
 
-def _repo_id(request: web.Request) -> str:
-    return f"{request.match_info['space']}/{request.match_info['name']}"
+def _key(request: web.Request) -> tuple[str, str]:
+    return request.match_info.get("kind", "models"), repo_id_of(request)
 
 
-def _no(status: int, message: str) -> web.Response:
-    return web.json_response({"error": message}, status=status)
+async def _half(request: web.Request, whole: web.StreamResponse) -> None:
+    """Sends half of what was announced."""
+    assert isinstance(whole, web.Response) and isinstance(whole.body, bytes)
+    half = web.StreamResponse(status=whole.status, headers=whole.headers)
+    half.content_length = len(whole.body)
+    await half.prepare(request)
+    await half.write(whole.body[: len(whole.body) // 2])
