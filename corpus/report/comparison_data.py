@@ -216,9 +216,7 @@ def _pairs(a: Side, b: Side, rows: Comparison) -> list[Facts]:
         cell: Random(f"{b.dataset.manifest.seed} {cell}").sample(sorted(ids), len(ids))
         for cell, ids in by_cell.items()
     }
-    chosen = _round_robin(
-        [drawn[cell] for cell in sorted(drawn, key=lambda c: (-len(drawn[c]), c))]
-    )
+    chosen = _round_robin([ids for _, ids in sorted(drawn.items(), key=_most_first)])
     columns = ("id", "query_text", "response_text", "query_style", "response_style")
     old, new = (
         {row["id"]: row for row in side.dataset.pairs(columns=columns) if row["id"] in chosen}
@@ -234,6 +232,11 @@ def _pairs(a: Side, b: Side, rows: Comparison) -> list[Facts]:
         }
         for row_id in chosen
     ]
+
+
+def _most_first(drawn: tuple[str, list[str]]) -> tuple[int, str]:
+    cell, ids = drawn
+    return -len(ids), cell
 
 
 def _round_robin(lists: list[list[str]]) -> list[str]:

@@ -90,7 +90,7 @@ def _cells(cells: list[Facts]) -> Rows:
 def _anchors(anchors: Facts) -> Rows:
     return Rows(
         "Anchors that are described otherwise",
-        ("anchor", "what", "A", "B"),
+        ("anchor", "what", "in A", "in B"),
         [
             (name, key.replace("_", " "), _shown(values["a"]), _shown(values["b"]))
             for name, keys in anchors["changed"].items()
