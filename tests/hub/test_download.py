@@ -116,10 +116,10 @@ def test_a_fetch_that_breaks_off_goes_on_where_it_stopped(hub, folder):
 @pytest.mark.parametrize(
     ("call", "how", "words"),
     [
-        ("info", 500, "the Hub failed"),
-        ("info", 401, "HF_TOKEN"),
-        ("info", 429, "too many requests"),
-        ("info", "drop", "connection broke off"),
+        ("revision", 500, "the Hub failed"),
+        ("revision", 401, "HF_TOKEN"),
+        ("revision", 429, "too many requests"),
+        ("revision", "drop", "connection broke off"),
         ("tree", 503, "the Hub failed"),
         ("head", 500, "the Hub failed"),
         ("head", 403, "may not"),
@@ -138,8 +138,17 @@ def test_a_failure_is_a_sentence_and_the_next_call_goes_on(hub, folder, call, ho
 def test_an_old_state_is_not_taken_for_the_newest(hub, folder):
     publish(folder)
     fetched()
-    hub.fail("info", 500, times=99)
+    hub.fail("revision", 500, times=99)
     assert "the Hub failed" in unfetched()
+
+
+def test_nor_if_the_hub_fails_in_between(hub, folder):
+    publish(folder)
+    fetched()
+    change(folder)
+    publish(folder)
+    hub.fail("revision", 500, skip=1)
+    assert fetched() == sent(folder)
 
 
 def test_no_network(hub, folder, monkeypatch):
