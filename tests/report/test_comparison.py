@@ -14,7 +14,6 @@ from tests.support.browser import CHROMIUM, PHONE, browser_at
 from tests.support.datasets import rewrite, shard
 from tests.support.fake_servers import FakeTextServer
 from tests.support.line import (
-    add_anchor,
     copy_prompts,
     speak_and_pack,
     typed,
@@ -39,23 +38,22 @@ def figure(facts: dict, name: str, table: str = "figures") -> tuple:
     return found["a"], found["b"], found["difference"]
 
 
-# A changed anchor, one that came, one that went
+# A changed anchor, and one that went
 
 
 @pytest.fixture(scope="module")
 def regrown(whole, tmp_path_factory) -> Path:
-    """The whole run after sad was described otherwise, and proud took the place of tired."""
+    """The whole run after sad was described otherwise, and tired left out."""
     folder = tmp_path_factory.mktemp("regrown")
 
     def change(data: dict) -> None:
         sad = next(anchor for anchor in data["anchors"] if anchor["name"] == "sad")
-        sad |= {"valence": -0.45, "cues": ["speak of small steps"]}
-        add_anchor(data)
+        sad |= {"response_style": "Slow", "cues": ["speak of small steps"]}
 
     prompts = copy_prompts(folder / "prompts", change)
     shutil.copytree(whole, folder / "run")
     with FakeTextServer() as server:
-        recipe = write_recipe(folder / "r.toml", server.base_url, ("sad", "angry", "proud"))
+        recipe = write_recipe(folder / "r.toml", server.base_url, ("sad", "angry"))
         size = ("emotional.pairs_per_anchor=10", "neutral.queries=4", f'prompts="{prompts}"')
         run = write_run(folder / "run", recipe, *size)
     speak_and_pack(run)
@@ -67,36 +65,40 @@ def facts(whole, regrown) -> dict:
     return compare(whole, regrown)
 
 
-def test_rows_come_go_and_change_where_the_anchors_did(facts):
+def test_rows_go_and_change_where_the_anchors_did(facts):
     assert moved(facts) == {
         "emotional-sad": (0, 0, 10, 0),
         "emotional-angry": (0, 0, 0, 10),
-        "emotional-proud": (10, 0, 0, 0),
         "emotional-tired": (0, 10, 0, 0),
         "neutral-sad": (0, 0, 4, 0),
         "neutral-angry": (0, 0, 0, 4),
-        "neutral-proud": (4, 0, 0, 0),
         "neutral-tired": (0, 4, 0, 0),
     }
     rows = facts["rows"]
-    assert (rows["added"], rows["gone"], rows["changed"], rows["unchanged"]) == (14, 14, 14, 14)
-    assert rows["by_column"]["valence"] == 14
-    assert "topic" not in rows["by_column"]
+    assert (rows["added"], rows["gone"], rows["changed"], rows["unchanged"]) == (0, 14, 14, 14)
+    assert rows["by_column"]["response_style"] == 14
+    assert not {"topic", "query_text", "query_audio", "valence"} & rows["by_column"].keys()
+
+
+def test_the_other_way_round_what_went_has_come(whole, regrown):
+    facts = compare(regrown, whole)
+    assert moved(facts)["emotional-tired"] == (10, 0, 0, 0)
+    assert facts["anchors"]["added"] == ["tired"]
     assert set(facts["ids"]["added"]) == {
-        *(f"emotional-proud-{n:05d}" for n in range(10)),
-        *(f"neutral-{n:05d}-proud" for n in range(4)),
+        *(f"emotional-tired-{n:05d}" for n in range(10)),
+        *(f"neutral-{n:05d}-tired" for n in range(4)),
     }
 
 
 def test_the_anchors_are_told_with_what_is_said_of_them(facts):
     anchors = facts["anchors"]
-    assert (anchors["added"], anchors["gone"]) == (["proud"], ["tired"])
+    assert (anchors["added"], anchors["gone"]) == ([], ["tired"])
     assert anchors["changed"].keys() == {"sad"}
-    assert anchors["changed"]["sad"].keys() == {"valence", "cues"}
-    assert anchors["changed"]["sad"]["valence"]["b"] == -0.45
+    assert anchors["changed"]["sad"].keys() == {"response_style", "cues"}
+    assert anchors["changed"]["sad"]["response_style"]["b"] == "Slow"
 
 
-def test_new_cues_change_answers_and_a_new_place_the_delivery_of_queries(facts):
+def test_new_cues_change_answers_and_how_they_sound_and_leave_queries_alone(facts):
     texts, clips = facts["texts"], facts["clips"]
     assert texts["query"] == {
         "in_both": 24, "changed": 0, "share": 0.0, "words_gone": None, "words_come": None
@@ -104,12 +106,12 @@ def test_new_cues_change_answers_and_a_new_place_the_delivery_of_queries(facts):
     assert texts["response"]["in_both"] == 28
     assert texts["response"]["changed"] == facts["rows"]["by_column"]["response_text"] > 7
     assert texts["response"]["words_come"] > 0
-    assert clips["query"] == {"in_both": 24, "changed": 10, "share": 0.4167}
+    assert clips["query"] == {"in_both": 24, "changed": 0, "share": 0.0}
     assert clips["response"]["changed"] == texts["response"]["changed"]
 
 
 def test_figures_stand_side_by_side(whole, regrown, facts):
-    assert figure(facts, "pairs") == (42, 42, 0)
+    assert figure(facts, "pairs") == (42, 28, -14)
     for row in facts["figures"]:
         if row["a"] is not None and row["b"] is not None:
             assert row["difference"] == pytest.approx(row["b"] - row["a"], abs=1e-4)
@@ -246,9 +248,9 @@ def test_what_is_neither_a_folder_nor_a_name_is_told(tmp_path):
 def test_the_command_prints_what_moved(whole, regrown):
     ran = typed("compare", whole, regrown)
     assert ran.returncode == 0, ran.stderr
-    said = "Of 28 rows that both have, 14 differ; 14 were added, and 14 are gone."
+    said = "Of 28 rows that both have, 14 differ; 0 were added, and 14 are gone."
     assert said in ran.stdout
-    assert "Anchors added: proud." in ran.stdout
+    assert "Anchors gone: tired." in ran.stdout
     for title in ("Changed by column", "Where it moved", "Figures"):
         assert f"\n{title}\n" in ran.stdout
 
