@@ -82,7 +82,7 @@ def report_figures(facts: Facts, other: Facts) -> Figures:
     }
     for group, flatten in (("near_twins", _twins), ("refusals", _refusals), ("sound", _sound)):
         if facts[group] and other[group]:
-            found |= dict(flatten(facts[group]))
+            found |= dict(flatten(facts[group], other[group]))
     return {name: Measured(value) for name, value in found.items()}
 
 
@@ -102,19 +102,22 @@ def _lengths(facts: Facts) -> Iterator[tuple[str, float]]:
                 yield f"median {unit}, {subset} {role}", median
 
 
-def _twins(twins: Facts) -> Iterator[tuple[str, float]]:
+def _twins(twins: Facts, _: Facts) -> Iterator[tuple[str, float]]:
     yield "near-twin responses", twins["near_twins"]
     yield "share of near-twins", round(twins["near_twins"] / twins["compared"], 4)
 
 
-def _refusals(refusals: Facts) -> Iterator[tuple[str, float]]:
-    for stage, rules in refusals["rules"].items():
-        yield f"refused, {stage}", sum(rules.values())
-        for rule, times in rules.items():
-            yield f"refused, {stage}: {rule}", times
+def _refusals(refusals: Facts, other: Facts) -> Iterator[tuple[str, float]]:
+    """Each rule that refused something in either, so that none is 0 and not unknown."""
+    rules = refusals["rules"]
+    for stage in rules | other["rules"]:
+        found = rules.get(stage, {})
+        yield f"refused, {stage}", sum(found.values())
+        for rule in found | other["rules"].get(stage, {}):
+            yield f"refused, {stage}: {rule}", found.get(rule, 0)
 
 
-def _sound(sound: Facts) -> Iterator[tuple[str, float]]:
+def _sound(sound: Facts, _: Facts) -> Iterator[tuple[str, float]]:
     for role, features in sound["spearman"].items():
         for feature, found in features.items():
             for axis, rho in found.items():

@@ -4,22 +4,17 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.report.comparison_data import MOST_SHOWN, Side, gather_comparison
 from corpus.report.comparison_figures import EVALUATION
 from corpus.report.comparison_page import write_comparison
+from schemas.tables import REJECTS
 from tests.support.browser import CHROMIUM, PHONE, browser_at
-from tests.support.datasets import rewrite, shard
-from tests.support.fake_servers import FakeTextServer
-from tests.support.line import (
-    copy_prompts,
-    speak_and_pack,
-    typed,
-    write_recipe,
-    write_run,
-)
+from tests.support.datasets import accept_files, rewrite, shard
+from tests.support.line import typed
 
 
 def compare(a: Path, b: Path) -> dict:
@@ -41,23 +36,32 @@ def figure(facts: dict, name: str, table: str = "figures") -> tuple:
 # A changed anchor, and one that went
 
 
+def described_otherwise(rows: list[dict]) -> list[dict]:
+    """What is left without tired, where sad is answered in three more words, and in a clip."""
+    kept = [row for row in rows if row["response_emotion"] != "tired"]
+    for row in kept:
+        if row["response_emotion"] == "sad":
+            row["response_style"] = "Slow"
+            row["response_text"] = "Take small steps. " + row["response_text"]
+            if "response_audio" in row:
+                row["response_audio"]["bytes"] = row["query_audio"]["bytes"]
+    return kept
+
+
 @pytest.fixture(scope="module")
 def regrown(whole, tmp_path_factory) -> Path:
-    """The whole run after sad was described otherwise, and tired left out."""
-    folder = tmp_path_factory.mktemp("regrown")
-
-    def change(data: dict) -> None:
-        sad = next(anchor for anchor in data["anchors"] if anchor["name"] == "sad")
-        sad |= {"response_style": "Slow", "cues": ["speak of small steps"]}
-
-    prompts = copy_prompts(folder / "prompts", change)
-    shutil.copytree(whole, folder / "run")
-    with FakeTextServer() as server:
-        recipe = write_recipe(folder / "r.toml", server.base_url, ("sad", "angry"))
-        size = ("emotional.pairs_per_anchor=10", "neutral.queries=4", f'prompts="{prompts}"')
-        run = write_run(folder / "run", recipe, *size)
-    speak_and_pack(run)
-    return folder / "run"
+    """The whole run after sad was described otherwise, tired left out, and no text refused."""
+    run = shutil.copytree(whole, tmp_path_factory.mktemp("regrown") / "run")
+    for path in (run / "corpus" / "data").glob("*/*.parquet"):
+        rewrite(path, described_otherwise)
+    manifest = json.loads((run / "corpus" / "manifest.json").read_bytes())
+    manifest["anchors"] = ["sad", "angry"]
+    sad = next(a for a in manifest["anchor_file"]["anchors"] if a["name"] == "sad")
+    sad |= {"response_style": "Slow", "cues": ["speak of small steps"]}
+    (run / "corpus" / "manifest.json").write_text(json.dumps(manifest))
+    accept_files(run / "corpus")
+    rewrite(run / "rejects.parquet", lambda rows: [], REJECTS)
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +80,9 @@ def test_rows_go_and_change_where_the_anchors_did(facts):
     }
     rows = facts["rows"]
     assert (rows["added"], rows["gone"], rows["changed"], rows["unchanged"]) == (0, 14, 14, 14)
-    assert rows["by_column"]["response_style"] == 14
-    assert not {"topic", "query_text", "query_audio", "valence"} & rows["by_column"].keys()
+    assert rows["by_column"] == dict.fromkeys(
+        ("response_text", "response_audio", "response_style"), 14
+    )
 
 
 def test_the_other_way_round_what_went_has_come(whole, regrown):
@@ -103,20 +108,25 @@ def test_new_cues_change_answers_and_how_they_sound_and_leave_queries_alone(fact
     assert texts["query"] == {
         "in_both": 24, "changed": 0, "share": 0.0, "words_gone": None, "words_come": None
     }  # fmt: skip
-    assert texts["response"]["in_both"] == 28
-    assert texts["response"]["changed"] == facts["rows"]["by_column"]["response_text"] > 7
-    assert texts["response"]["words_come"] > 0
+    assert texts["response"] == {
+        "in_both": 28, "changed": 14, "share": 0.5, "words_gone": 0.0, "words_come": 3.0
+    }  # fmt: skip
     assert clips["query"] == {"in_both": 24, "changed": 0, "share": 0.0}
-    assert clips["response"]["changed"] == texts["response"]["changed"]
+    assert clips["response"] == {"in_both": 28, "changed": 14, "share": 0.5}
 
 
-def test_figures_stand_side_by_side(whole, regrown, facts):
+def test_figures_stand_side_by_side(whole, facts):
     assert figure(facts, "pairs") == (42, 28, -14)
     for row in facts["figures"]:
         if row["a"] is not None and row["b"] is not None:
             assert row["difference"] == pytest.approx(row["b"] - row["a"], abs=1e-4)
+    refused = pq.read_table(whole / "rejects.parquet").num_rows
+    stages = [f"refused, {stage}" for stage in ("queries", "responses")]
+    found = [figure(facts, name) for name in stages]
+    assert sum(a for a, _, _ in found) == refused > 0
+    assert all(b == 0 for _, b, _ in found)
     names = {row["figure"] for row in facts["figures"]}
-    assert {"queries", "hours, query", "near-twin responses", "refused, responses"} <= names
+    assert {"queries", "hours, query", "near-twin responses"} <= names
     assert "Spearman of rate and arousal, query" in names
     assert any(name.startswith("median words, neutral") for name in names)
     assert facts["one_sided"] == {}
