@@ -1,5 +1,6 @@
 """Fetching a dataset from the Hub: at its newest commit or at a tag, whole, once, or in words."""
 
+import json
 import socket
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from huggingface_hub import constants
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.hub.hub_download import fetch_dataset, is_hub_name
 from tests.support.hub_server import READER, TOKEN
+from tests.support.line import typed
 from tests.support.published import REPO, SHARDS, publish, sent, write_shard
 
 
@@ -175,3 +177,28 @@ def test_a_garbled_token_is_told_and_not_shown(hub, folder, monkeypatch):
     said = unfetched()
     assert "characters in it that no token has" in said
     assert "31mred" not in said
+
+
+# As one side of a comparison
+
+
+def test_a_tag_is_compared_with_a_folder(hub, whole):
+    publish(whole / "corpus", tag="v1")
+    ran = typed("compare", f"{REPO}@v1", whole / "corpus", "--json")
+    assert ran.returncode == 0, ran.stderr
+    facts = json.loads(ran.stdout)
+    assert facts["a"]["source"] == f"{REPO}@v1"
+    assert facts["a"]["commit"] == hub.repository(REPO).tags["v1"]
+    assert facts["b"]["commit"] is None
+    assert facts["rows"]["unchanged"] == 42
+
+
+def test_what_is_on_the_hub_and_no_dataset_of_this_project_is_named(hub, folder):
+    publish(folder)  # its manifest is none
+    ran = typed("compare", REPO, folder)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith(f"Error: {REPO} of the Hub cannot be compared. ")
+    assert "Traceback" not in ran.stderr
+    missing = typed("compare", "someone/nothing@v1", folder)
+    assert missing.returncode == 2
+    assert "There is no dataset 'someone/nothing'" in missing.stderr
