@@ -29,7 +29,7 @@ WIDE = 200
 """Columns of a table that goes into a pipe or a file."""
 NUMBERS = (
     *("done", "of", "accepted", "times", "found", "limit", "from", "to"),
-    *("rows", "in both", "changed", "share", "added", "gone", "unchanged", "A", "B", "difference"),
+    *("share", "A", "B", "difference"),
 )
 
 
@@ -220,6 +220,8 @@ def print_comparison(facts: dict[str, Any]) -> None:
         console.print(sentence, highlight=False, markup=False)
     for found in tables(facts):
         table = _table(*found.columns)
+        for column, cells in zip(table.columns, zip(*found.rows, strict=True), strict=True):
+            column.justify = "right" if any(isinstance(c, int) for c in cells) else column.justify
         for row in found.rows:
             table.add_row(*(f"{c:,}" if isinstance(c, int) else escape(c) for c in row))
         console.print(f"\n{found.title}", table, sep="\n")
