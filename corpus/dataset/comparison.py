@@ -28,6 +28,11 @@ class Comparison:
     changed: dict[str, tuple[str, ...]]
     unchanged: int
 
+    @property
+    def moved(self) -> set[str]:
+        """The rows of both that differ in any column."""
+        return set().union(*self.changed.values())
+
 
 def compared(one: DatasetFolder, other: DatasetFolder, *, audio: bool) -> Comparison:
     """How a dataset becomes the other.
@@ -63,7 +68,13 @@ def _digests(dataset: DatasetFolder, columns: Sequence[str]) -> dict[str, bytes]
     """Of each row the digests of its values, one behind the other."""
     return {
         row["id"]: b"".join(
-            blake2b(repr(row[name]).encode(), digest_size=DIGEST_BYTES).digest() for name in columns
+            blake2b(_content(row[name]), digest_size=DIGEST_BYTES).digest() for name in columns
         )
         for _, row in dataset.first_rows(columns=("id", *columns))
     }
+
+
+def _content(value: object) -> bytes:
+    """What tells a value from others; of a clip its bytes, whatever its file was called."""
+    sound = value.get("bytes") if isinstance(value, dict) else None
+    return sound if isinstance(sound, bytes) else repr(value).encode()

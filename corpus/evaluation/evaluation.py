@@ -207,7 +207,7 @@ def _differences(mains: Sequence[Evaluated], bench: Workbench) -> dict[str, Any]
     found = {}
     scored = [(one.system.name, _scores(one, bench)) for one in mains]
     for (name, one), (other_name, other) in combinations(scored, 2):
-        both = one.join(other, how="inner", lsuffix="_one", rsuffix="_other")
+        both = one.add_suffix("_one").join(other.add_suffix("_other"), how="inner")
         if both.empty:
             continue
         queries = pd.Series(both.index.get_level_values(0), both.index)

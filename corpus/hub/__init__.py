@@ -1,1 +1,1 @@
-"""How it is published."""
+"""How it is published, and fetched."""

@@ -54,16 +54,22 @@ def fetch_dataset(name: str) -> Path:
     with in_words(f"Fetching the dataset {name}", repo_id):
         api = hub_api(token=None)
         commit = _commit(api, repo_id, tag or MAIN)
-        found = api.snapshot_download(repo_id, repo_type=DATASET, revision=commit)
-    return Path(found)
+        # By its name first, which the cache remembers for when the Hub is out of reach.
+        found = Path(api.snapshot_download(repo_id, repo_type=DATASET, revision=tag or MAIN))
+        if commit is not None and found.name != commit:
+            found = Path(api.snapshot_download(repo_id, repo_type=DATASET, revision=commit))
+    return found
 
 
-def _commit(api: hub.HfApi, repo_id: str, revision: str) -> str:
-    """What a revision means now; by itself the client would take an older state for main."""
+def _commit(api: hub.HfApi, repo_id: str, revision: str) -> str | None:
+    """What a revision means now; None where nobody is to be asked.
+
+    The client by itself would take what it knows of main for main, if the Hub fails.
+    """
     try:
         return str(api.repo_info(repo_id, repo_type=DATASET, revision=revision).sha)
     except OfflineModeIsEnabled:
-        return revision  # what the cache knows by that name
+        return None
     except RepositoryNotFoundError:
         raise InvalidInput(
             f"There is no dataset '{repo_id}' at {hub.constants.ENDPOINT}, or it is private or "

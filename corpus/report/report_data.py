@@ -44,6 +44,15 @@ class Sample:
     query: bytes
     response: bytes
 
+    @classmethod
+    def of(cls, row: Row) -> "Sample":
+        """The sample of a row with audio.
+
+        Raises:
+            SympatheiaError: a clip cannot be decoded.
+        """
+        return cls(row, _mp3(row, QUERY), _mp3(row, RESPONSE))
+
 
 def gather(dataset: DatasetFolder) -> Facts:
     """Every figure of the report.
@@ -343,8 +352,7 @@ def samples(dataset: DatasetFolder) -> Iterator[Sample]:
                 chosen[draw.choice(ids[name, subset])] = len(chosen)
     found = {row["id"]: row for row in dataset.pairs_with_audio(chosen)}
     for row_id in sorted(found, key=chosen.__getitem__):
-        row = found[row_id]
-        yield Sample(row, _mp3(row, QUERY), _mp3(row, RESPONSE))
+        yield Sample.of(found[row_id])
 
 
 def _mp3(row: Row, role: str) -> bytes:

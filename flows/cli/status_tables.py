@@ -1,4 +1,4 @@
-"""What `status`, `estimate`, `check`, `doctor` and `anchors list` print."""
+"""What `status`, `estimate`, `check`, `doctor`, `compare` and `anchors list` print."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from corpus.checks.gates import Outcome
@@ -22,9 +23,14 @@ if TYPE_CHECKING:  # brings scipy and the stages, which `status` need not wait f
     from flows.orders import Resolved
 
 LARGEST_LIST = 40
+PAIRS_PRINTED = 3
+"""Changed pairs that a terminal shows; the page of a comparison has more, with their sounds."""
 WIDE = 200
 """Columns of a table that goes into a pipe or a file."""
-NUMBERS = ("done", "of", "accepted", "times", "found", "limit", "from", "to")
+NUMBERS = (
+    *("done", "of", "accepted", "times", "found", "limit", "from", "to"),
+    *("share", "A", "B", "difference"),
+)
 
 
 def read_status(run: RunFolder) -> dict[str, Any]:
@@ -209,6 +215,33 @@ def print_evaluation(facts: dict[str, Any]) -> None:
     for row in found.rows:
         table.add_row(*row)
     _console().print(table)
+
+
+def print_comparison(facts: dict[str, Any]) -> None:
+    """Prints what moved from one corpus to another, and some changed pairs with both texts."""
+    from corpus.report.comparison_tables import sentences, tables
+
+    console = _console()
+    for name in ("a", "b"):
+        side = facts[name]
+        commit = f", commit {side['commit']}" if side["commit"] else ""
+        told = f"{name.upper()}: {side['source']} ({side['name']}{commit})"
+        console.print(told, highlight=False, markup=False)
+    for sentence in sentences(facts):
+        console.print(sentence, highlight=False, markup=False)
+    for found in tables(facts):
+        table = _table(*found.columns)
+        for column, cells in zip(table.columns, zip(*found.rows, strict=True), strict=True):
+            column.justify = "right" if any(isinstance(c, int) for c in cells) else column.justify
+        for row in found.rows:
+            table.add_row(*(f"{c:,}" if isinstance(c, int) else escape(c) for c in row))
+        console.print(f"\n{found.title}", table, sep="\n")
+    for pair in facts["pairs"][:PAIRS_PRINTED]:
+        console.print(f"\n{pair['id']}, {pair['cell']}", highlight=False)
+        for name in ("a", "b"):
+            texts = pair[name]
+            said = f"  {name.upper()}: {texts['query_text']} -> {texts['response_text']}"
+            console.print(said, highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(*columns: str) -> Table:

@@ -120,15 +120,19 @@ def test_publish_as_a_command(shared_prefect, env, folder):
     assert "\nError: Uploading to someone/corpus failed at" in failed.stderr
     assert "Traceback" not in failed.stderr
 
-    done = sympatheia("publish", folder.parent, "--repo-id", REPO, "--private", **env)
+    tagged = ("--repo-id", REPO, "--tag", "v1.0")
+    done = sympatheia("publish", folder.parent, *tagged, "--private", **env)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{server.url}/datasets/{REPO}\n"
-    assert "Published and verified: commit" in done.stderr
+    commit = server.repository(REPO).oid()
+    said = f"Published and verified: commit {commit}, marked by the tag v1.0."
+    assert said in done.stderr
+    assert server.repository(REPO).tags == {"v1.0": commit}
     assert held(server) == sent(folder)
     assert server.repository(REPO).private
     assert server.count("put") == 4  # the one that failed by itself, and none in the second call
 
-    again = sympatheia("publish", folder, "--repo-id", REPO, "--debug", **env)
+    again = sympatheia("publish", folder, *tagged, "--debug", **env)
     assert again.returncode == 0, again.stderr
     assert "nothing to send" in again.stderr
     assert len(server.repository(REPO).commits) == 2

@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub import constants
 
 from corpus.errors import SympatheiaError
-from corpus.hub import hub_upload
+from corpus.hub import hub_client
 from corpus.hub.hub_upload import Publication
 from tests.support.published import REPO, SHARDS, held, publish, refused, sent
 
@@ -97,7 +97,7 @@ def test_an_object_that_is_refused_alone_is_told(hub, folder):
 
 
 def test_a_hub_that_says_nothing_is_given_up(hub, folder, monkeypatch):
-    monkeypatch.setattr(hub_upload, "SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(hub_client, "SILENCE_SECONDS", 0.3)
     hub.fail("create", "hang")
     assert "there was no answer" in refused(folder)
     assert publish(folder)

@@ -35,8 +35,10 @@ def publish(folder: Path, repo_id: str = REPO, **settings) -> bool:
     """The steps of the flow after the gates, without Prefect; whether the Hub has changed."""
     publication = Publication(folder, repo_id, **settings)
     before = publication.create()
+    publication.require_free_tag(before)
     commit = publication.upload()
     publication.verify(commit)
+    publication.mark(commit)
     return commit != before
 
 
