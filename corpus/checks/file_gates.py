@@ -16,6 +16,8 @@ from schemas.tables import FEATURES
 
 _SHARD = re.compile(r"data/(\w+)/(\w+)-(\d{5})-of-(\d{5})\.parquet")
 _CARD_KEYS = ("license", "language", "size_categories", "task_categories", "tags")
+EVALUATED = ("evaluation.json", "evaluation.html")
+"""What an evaluation of a dataset folder leaves in it."""
 _PARTS: dict[str, tuple[str, ...]] = {
     "default": SUBSETS,
     **{str(subset): (subset,) for subset in SUBSETS},
@@ -34,7 +36,7 @@ def check_files(look: Inspection) -> None:
             gates.offend("file_missing", name)
         elif _facts(look, name) != facts:
             gates.offend("checksum", name)
-    for name in sorted(present - set(dataset.manifest.files) - {NAME}):
+    for name in sorted(present - set(dataset.manifest.files) - {NAME, *EVALUATED}):
         gates.offend("file_not_in_manifest", name)
     parts: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     for name in map(dataset.name, dataset.parquet_files()):

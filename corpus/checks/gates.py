@@ -55,7 +55,7 @@ GATES = (
         "files that are not in the manifest",
         "files",
         "Whoever loads the folder may take them for part of it. What a download from the Hub "
-        "leaves (`.cache`, `.gitattributes`) does not count.",
+        "leaves (`.cache`, `.gitattributes`) does not count, nor what an evaluation does.",
     ),
     Gate(
         "checksum",
