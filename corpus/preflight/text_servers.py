@@ -79,8 +79,8 @@ class TextServer:
 def samplings(llm: Llm) -> dict[str, Sampling]:
     """How each kind of text is asked for, by the key that says so."""
     found: dict[str, Sampling] = {"llm.queries": llm.queries, "llm.responses": llm.responses}
-    asked = {"llm.guard": llm.guard, "llm.judge": llm.judge}
-    return found | {key: grader for key, grader in asked.items() if grader.model}
+    found |= {"llm.guard": llm.guard} if llm.guard.model else {}
+    return found | ({"llm.judge": llm.judge} if llm.judge.model else {})
 
 
 def prompt_chars(blueprint: Blueprint) -> dict[str, int]:

@@ -17,8 +17,9 @@ _SENTENCE_END = re.compile(
     r"(?<!\bMr)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\bMrs)[.!?]+[\"')]*(?=\s+[^a-z\s]|\s*$)"
 )
 _TAKEN_BACK = re.compile(
-    r"\b(?:not|never|none|no one|nobody|without|before|instead of|rather than|\w+n't|tell|tells|telling|told"
-    r"|say|says|said|saying|call|calls|called|calling|hear|hearing|heard)\b[^.,;:!?]*$"
+    r"\b(?:not|never|none|no one|nobody|without|before|instead of|rather than|\w+n't"
+    r"|tell|tells|telling|told|say|says|said|saying|call|calls|called|calling|hear|hearing|heard)"
+    r"\b[^.,;:!?]*$"
 )
 """Before a phrase, in its clause: it is what someone else said, or the opposite is meant."""
 

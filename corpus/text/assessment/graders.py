@@ -53,7 +53,7 @@ def graders(blueprint: Blueprint) -> list[Grader]:
 
     def by_judge(answer: ChatAnswer) -> Opinion | None:
         grades = llm_judge.read_grades(answer)
-        return grades and Opinion(grades.problem(llm.judge.threshold), grades)
+        return None if grades is None else Opinion(grades.problem(llm.judge.threshold), grades)
 
     guard = Grader(
         "the guard's word on",
