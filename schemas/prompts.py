@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import accumulate
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -218,6 +219,9 @@ _SIGNS = {
 """What the signs of a phrase stand for in its regular expression."""
 _SIGN = re.compile(r"(<[^<>]*>(?:\? )?|\.\.\. |[#()| ?^$])")
 
+_NAMED = re.compile(r"<([^<>]*)>")
+_OPTIONAL_NOTHING = re.compile(r"(?<![)>])\?")
+
 
 class Phrases(_Strict):
     """What does harm, in phrases whose signs are told in the bundled `rules.yaml`."""
@@ -240,13 +244,16 @@ class Phrases(_Strict):
 
     @model_validator(mode="after")
     def _can_be_read(self) -> Self:
+        # Not by compiling them, which takes longer than all else that a command begins with.
         for phrase in (*self.in_any_text, *self.medical):
-            try:
-                re.compile(self._pattern(phrase))
-            except KeyError as error:
-                raise ValueError(f"'{phrase}' names words that there are not: {error}") from None
-            except re.error:
-                raise ValueError(f"'{phrase}' has parentheses that do not match") from None
+            unknown = [name for name in _NAMED.findall(phrase) if name not in self.words]
+            if unknown:
+                raise ValueError(f"'{phrase}' names words that there are not: '{unknown[0]}'")
+            depths = [*accumulate((c == "(") - (c == ")") for c in phrase), 0]
+            if min(depths) < 0 or depths[-2:-1] > [0]:
+                raise ValueError(f"'{phrase}' has parentheses that do not match")
+            if _OPTIONAL_NOTHING.search(phrase):
+                raise ValueError(f"'{phrase}' has a '?' that does not follow a ')' or '>'")
         return self
 
     @property
@@ -270,11 +277,7 @@ class Phrases(_Strict):
         return re.compile(rf"(?<!\w)(?:{any_of})(?!\w)")
 
     def _pattern(self, phrase: str) -> str:
-        """The regular expression of a phrase.
-
-        Raises:
-            KeyError: it names words that there are not.
-        """
+        """The regular expression of a phrase."""
         return "".join(map(self._sign, _SIGN.split(phrase)))
 
     def _sign(self, part: str) -> str:

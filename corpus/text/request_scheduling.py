@@ -24,7 +24,7 @@ from corpus.run.stop_when_most_refused import FirstVerdicts
 from corpus.servers.chat_requests import ChatAnswer, ChatRequest, complete, remedy
 from corpus.servers.retry_and_failover import Open
 from corpus.speech.accepted_texts import AcceptedTexts
-from corpus.text import queries, responses, utterance
+from corpus.text import queries, responses
 from corpus.text.assessment import graders
 from corpus.text.assessment.closeness import Closeness, judged_by_closeness
 from corpus.text.cleaning import clean
@@ -127,7 +127,7 @@ class Writing:
         try:
             async with asyncio.TaskGroup() as group:
                 # In a thread, while the first requests are under way.
-                self._rules_loaded = group.create_task(asyncio.to_thread(utterance.load))
+                self._rules_loaded = group.create_task(asyncio.to_thread(self._rules.load))
                 group.create_task(self._judge())
                 await self._dispatch(group)
         except ExceptionGroup as errors:

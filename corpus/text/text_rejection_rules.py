@@ -13,6 +13,7 @@ from functools import lru_cache
 from corpus.errors import InvalidInput
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.rules import Rule, Rules, Verdict
+from corpus.text import utterance
 from corpus.text.utterance import Utterance, has_any
 from corpus.voices.builtin_synthesis import text_problem
 from schemas.recipe import RuleSetting
@@ -322,6 +323,11 @@ class TextRules:
         self.of_responses = Rules(
             RESPONSE_RULES, _settings(settings, RESPONSE, RESPONSE_RULES), KEY
         )
+
+    def load(self) -> None:
+        """Loads what takes a second, before the first text needs it."""
+        utterance.load()
+        _ = self._prompts.rules.harmful.of_any_text, self._prompts.rules.harmful.of_responses
 
     def query(self, slot: QuerySlot, text: str) -> Verdict:
         """The verdict on a cleaned query, as far as its words alone tell."""

@@ -100,7 +100,7 @@ class Utterance:
 
 
 def load() -> None:
-    """Loads what tells languages apart, which takes a second, before the first text needs it."""
+    """Loads what tells languages apart."""
     _rank()
 
 

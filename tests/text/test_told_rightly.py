@@ -104,6 +104,8 @@ def test_a_prompts_folder_of_an_earlier_release_finds_no_harm(tmp_path):
     [
         ("you <fools>", "'you <fools>' names words that there are not: 'fools'"),
         ("you (fool", r"'you \(fool' has parentheses that do not match"),
+        ("you fool)", r"'you fool\)' has parentheses that do not match"),
+        ("you ? fool", r"'you \? fool' has a '\?' that does not follow"),
     ],
 )
 def test_a_phrase_that_cannot_be_read_is_an_error_with_its_place(tmp_path, phrase, says):
