@@ -245,7 +245,7 @@ class Phrases(_Strict):
     @model_validator(mode="after")
     def _can_be_read(self) -> Self:
         # Not by compiling them, which takes longer than all else that a command begins with.
-        for phrase in (*self.in_any_text, *self.medical):
+        for phrase in (*self.insults, *self.self_harm, *self.belittling, *self.medical):
             unknown = [name for name in _NAMED.findall(phrase) if name not in self.words]
             if unknown:
                 raise ValueError(f"'{phrase}' names words that there are not: '{unknown[0]}'")
@@ -256,20 +256,15 @@ class Phrases(_Strict):
                 raise ValueError(f"'{phrase}' has a '?' that does not follow a ')' or '>'")
         return self
 
-    @property
-    def in_any_text(self) -> tuple[str, ...]:
-        """The phrases that neither a query nor a response may have."""
-        return (*self.insults, *self.self_harm, *self.belittling)
-
     @cached_property
-    def of_any_text(self) -> re.Pattern[str]:
-        """Finds these, in lower case: any case would take twice the time."""
-        return self._any_of(self.in_any_text)
+    def of_queries(self) -> re.Pattern[str]:
+        """Finds what a query may not have, in lower case: any case would take twice the time."""
+        return self._any_of(self.insults + self.self_harm + self.belittling)
 
     @cached_property
     def of_responses(self) -> re.Pattern[str]:
-        """Finds what else a response may not have, in lower case."""
-        return self._any_of(self.medical)
+        """Finds what a response may not have, in lower case."""
+        return self._any_of(self.insults + self.self_harm + self.belittling + self.medical)
 
     def _any_of(self, phrases: tuple[str, ...]) -> re.Pattern[str]:
         # Without a phrase nothing is found, for no text goes on behind its end.

@@ -22,9 +22,8 @@ from schemas.slots import PairSlot, QuerySlot
 KEY = "text.rules"
 QUERY, RESPONSE = "query_", "response_"
 """What a recipe puts before the name of a rule to set it for one of both."""
-HARMFUL = "harmful"
-OFF_TOPIC = "off_topic"
-"""The rule that needs embeddings, and so is asked last."""
+HARMFUL, OFF_TOPIC = "harmful", "off_topic"
+"""The last rules: the first reads much, the second needs embeddings."""
 UNSPEAKABLE = "unspeakable"
 """The reason that the voice's own check of a text gives too."""
 COPIED_SHARE = 0.599
@@ -224,10 +223,9 @@ QUERY_RULES: Sequence[Rule[Utterance]] = (
     _COPIES_EXAMPLE,
     Rule(
         HARMFUL,
-        lambda said: said.says(said.lists.harmful.of_any_text),
-        "An insult or a threat, a word that talks someone into harming themselves, or one that "
-        "makes little of a feeling (`insults`, `self_harm`, `belittling`). Who speaks of their own "
-        "grief, anger or illness does no harm.",
+        lambda said: said.says(said.lists.harmful.of_queries),
+        "An insult, a threat, what talks someone into harming themselves or makes little of a "
+        "feeling (`insults`, `self_harm`, `belittling`); not one's own grief, anger or illness.",
     ),
     Rule(
         OFF_TOPIC,
@@ -284,9 +282,7 @@ RESPONSE_RULES: Sequence[Rule[Utterance]] = (
     ),
     Rule(
         HARMFUL,
-        lambda said: (
-            said.says(said.lists.harmful.of_any_text) or said.says(said.lists.harmful.of_responses)
-        ),
+        lambda said: said.says(said.lists.harmful.of_responses),
         "As in queries, and doses and diagnoses besides (`medical`).",
     ),
     Rule(
@@ -327,7 +323,7 @@ class TextRules:
     def load(self) -> None:
         """Loads what takes a second, before the first text needs it."""
         utterance.load()
-        _ = self._prompts.rules.harmful.of_any_text, self._prompts.rules.harmful.of_responses
+        _ = self._prompts.rules.harmful.of_queries, self._prompts.rules.harmful.of_responses
 
     def query(self, slot: QuerySlot, text: str) -> Verdict:
         """The verdict on a cleaned query, as far as its words alone tell."""
