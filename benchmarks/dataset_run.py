@@ -48,6 +48,7 @@ from schemas.audio import SAMPLE_RATE
 from schemas.tables import CLIPS, FEATURES
 from tests.support.browser import browser_at
 from tests.support.line import SYMPATHEIA
+from tests.support.replies import ANY_TOPIC
 
 RESULT = Path(__file__).with_suffix(".json")
 SECONDS = {QUERY: 5, "response": 18}
@@ -189,6 +190,7 @@ def product(kept: RunFolder) -> dict[str, Any]:
         f"llm.endpoints={json.dumps(recipe.llm.endpoints)}",
         f"speech.endpoints={json.dumps(recipe.speech.endpoints)}",
         "speech.prosody=false",
+        ANY_TOPIC,
         f"emotional.pairs_per_anchor={recipe.emotional.pairs_per_anchor}",
         f"neutral.queries={recipe.neutral.queries}",
     )

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.fake_servers import TextServerProcess
+from tests.support.replies import ANY_TOPIC
 
 PAIRS = ("emotional.pairs_per_anchor=50", "neutral.queries=34")
 IN_FLIGHT = 256
@@ -59,6 +60,7 @@ def write_texts(folder: Path, kind: str, server: TextServerProcess) -> dict[str,
     for setting in (
         f'llm.endpoints=["{server.base_url}"]',
         'llm.model="fake"',
+        ANY_TOPIC,
         f"llm.concurrency={IN_FLIGHT}",
         *PAIRS,
     ):

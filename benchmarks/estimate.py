@@ -21,6 +21,7 @@ from corpus.run.run_folder import RunFolder
 from corpus.store.opening import open_store
 from tests.support.fake_servers import TextServerProcess
 from tests.support.line import SYMPATHEIA
+from tests.support.replies import ANY_TOPIC
 
 SIZE = ("emotional.pairs_per_anchor=100", "neutral.queries=67")
 """2,004 pairs of twelve anchors."""
@@ -57,7 +58,7 @@ def main() -> None:
     ):
         run = RunFolder(Path(name) / "run")
         settings = [f'llm.endpoints=["{server.base_url}"]', 'speech.backend="builtin"']
-        settings += ["speech.endpoints=[]", 'speech.model=""', *SIZE]
+        settings += [ANY_TOPIC, "speech.endpoints=[]", 'speech.model=""', *SIZE]
         settings += ['speech.query_voice="wren"', 'speech.response_voice="heron"']
         blueprint = Blueprint.named("sympatheia-18k", settings)
         probe = probe_of(blueprint, PROBE)

@@ -43,6 +43,7 @@ from corpus.text.near_duplicate_queries import Accepted
 from corpus.text.query_decision_order import JUDGE_AT_ONCE
 from tests.support.fake_servers import TextServerProcess
 from tests.support.line import SYMPATHEIA
+from tests.support.replies import ANY_TOPIC
 
 IN_FLIGHT = 256
 LATENCY = 1.0
@@ -55,7 +56,8 @@ def build(
     folder: Path, server: TextServerProcess, *settings: str, until: str = "responses"
 ) -> dict[str, float]:
     """Runs `sympatheia build` until a stage is done, watching all its processes."""
-    settings = (f'llm.endpoints=["{server.base_url}"]', 'llm.model="fake"', *settings)
+    served = (f'llm.endpoints=["{server.base_url}"]', 'llm.model="fake"', ANY_TOPIC)
+    settings = (*served, *settings)
     command = [str(SYMPATHEIA), "build", "sympatheia-18k", "--until", until]
     command += ["--run-dir", str(folder)]
     for setting in settings:
@@ -180,7 +182,8 @@ def after_a_kill(folder: Path) -> dict[str, Any]:
     with TextServerProcess(latency=LATENCY) as server:
         command = [str(SYMPATHEIA), "build", "sympatheia-18k", "--until", "responses"]
         command += ["--run-dir", str(root)]
-        for setting in (f'llm.endpoints=["{server.base_url}"]', 'llm.model="fake"', *STEADY):
+        served = (f'llm.endpoints=["{server.base_url}"]', 'llm.model="fake"', ANY_TOPIC)
+        for setting in (*served, *STEADY):
             command += ["--set", setting]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while server.report()["answered"] < HALF:

@@ -3,6 +3,8 @@
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import cached_property
+from itertools import accumulate
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -204,8 +206,88 @@ class TopicFile(_File):
         return tuple(topic for group in self.groups.values() for topic in group)
 
 
+_NUMBER = (
+    r"(?:\d[\d.,]*|half an?|one|two|three|four|five|six|seven|eight|ten|twelve|twenty|fifty"
+    r"|an?(?=\s+(?:hundred|thousand)\b)|a couple of|a few|several)(?:\s+(?:hundred|thousand))?"
+)
+_TAKES_BACK = r"(?:not|no|never|hardly|nobody|\w+n't)\b"
+_SIGNS = {
+    **{"#": _NUMBER, "(": "(?:", ")": ")", "|": "|", "?": "?", " ": r"\s+"},
+    **{"... ": rf"(?:(?!{_TAKES_BACK})[\w'-]+\s+){{0,4}}"},
+    **{"^": r"(?:^|(?<=[.!?,;:] ))", "$": r"(?=[.!?,;:]|$)"},
+}
+"""What the signs of a phrase stand for in its regular expression."""
+_SIGN = re.compile(r"(<[^<>]*>(?:\? )?|\.\.\. |[#()| ?^$])")
+
+_NAMED = re.compile(r"<([^<>]*)>")
+_OPTIONAL_NOTHING = re.compile(r"(?<![)>])\?")
+
+
+class Phrases(_Strict):
+    """What does harm, in phrases whose signs are told in the bundled `rules.yaml`."""
+
+    words: dict[str, tuple[Text, ...]] = Field(
+        default={}, description="Words that phrases name together, as in <name>."
+    )
+    insults: tuple[Text, ...] = Field(
+        default=(), description="What puts someone down or threatens them; no text has it."
+    )
+    self_harm: tuple[Text, ...] = Field(
+        default=(), description="What talks someone into harming themselves; no text has it."
+    )
+    belittling: tuple[Text, ...] = Field(
+        default=(), description="What makes little of how someone feels; no text has it."
+    )
+    medical: tuple[Text, ...] = Field(
+        default=(), description="Doses and diagnoses; a response gives neither."
+    )
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> Self:
+        # Not by compiling them, which takes longer than all else that a command begins with.
+        for phrase in (*self.insults, *self.self_harm, *self.belittling, *self.medical):
+            unknown = [name for name in _NAMED.findall(phrase) if name not in self.words]
+            if unknown:
+                raise ValueError(f"'{phrase}' names words that there are not: '{unknown[0]}'")
+            depths = [*accumulate((c == "(") - (c == ")") for c in phrase), 0]
+            if min(depths) < 0 or depths[-2:-1] > [0]:
+                raise ValueError(f"'{phrase}' has parentheses that do not match")
+            if _OPTIONAL_NOTHING.search(phrase):
+                raise ValueError(f"'{phrase}' has a '?' that does not follow a ')' or '>'")
+        return self
+
+    @cached_property
+    def of_queries(self) -> re.Pattern[str]:
+        """Finds what a query may not have, in lower case: any case would take twice the time."""
+        return self._any_of(self.insults + self.self_harm + self.belittling)
+
+    @cached_property
+    def of_responses(self) -> re.Pattern[str]:
+        """Finds what a response may not have, in lower case."""
+        return self._any_of(self.insults + self.self_harm + self.belittling + self.medical)
+
+    def _any_of(self, phrases: tuple[str, ...]) -> re.Pattern[str]:
+        # Without a phrase nothing is found, for no text goes on behind its end.
+        any_of = "|".join(map(self._pattern, phrases)) or r"\Z."
+        return re.compile(rf"(?<!\w)(?:{any_of})(?!\w)")
+
+    def _pattern(self, phrase: str) -> str:
+        """The regular expression of a phrase."""
+        return "".join(map(self._sign, _SIGN.split(phrase)))
+
+    def _sign(self, part: str) -> str:
+        if not part.startswith("<"):
+            return _SIGNS.get(part) or re.escape(part)
+        name = part[1 : part.index(">")]
+        any_of = "|".join(self._pattern(word) for word in self.words[name])
+        return rf"(?:(?:{any_of})\s+)*" if part.endswith("? ") else f"(?:{any_of})"
+
+
 class RuleFile(_Strict):
-    """`rules.yaml`: the word lists that the text rules look for, lower case."""
+    """`rules.yaml`: the word lists that the text rules look for, lower case.
+
+    A folder of an earlier release has no phrases of what does harm, and finds none of it.
+    """
 
     meta_openings: tuple[Text, ...] = Field(
         description="Openings by which a model talks about its answer instead of giving it."
@@ -220,3 +302,4 @@ class RuleFile(_Strict):
     emotion_words: tuple[Text, ...] = Field(
         description="Words that name or show a feeling; a neutral query has none of them."
     )
+    harmful: Phrases = Field(default=Phrases(), description="What does harm, in phrases by kind.")

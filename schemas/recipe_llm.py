@@ -82,12 +82,21 @@ class Queries(Sampling):
 
 
 class Responses(Sampling):
-    """How responses are sampled."""
+    """How responses are sampled, and how many are made to choose from."""
 
     temperature: Temperature = 0.7
     top_p: TopP = 0.95
     max_tokens: MaxTokens = 4096
     thinking: Thinking = True
+    candidates: Annotated[
+        StrictInt,
+        Field(
+            ge=1,
+            le=100,
+            description="Good responses that are made for each slot; the one closest to its query "
+            "is kept, the others are refused as not_best. What stands already is not made anew.",
+        ),
+    ] = 1
 
 
 class Judge(Sampling):
@@ -104,6 +113,22 @@ class Judge(Sampling):
     temperature: Temperature = 0.0
     top_p: TopP = 1.0
     max_tokens: MaxTokens = 128
+    thinking: Thinking = False
+
+
+class Guard(Sampling):
+    """A safety model, at the endpoints of the text model, that is shown each pair."""
+
+    model: Annotated[
+        str,
+        Field(
+            description="The safety model (Llama Guard, Qwen3Guard or another that answers safe or "
+            "unsafe), as the servers call it; empty: none is asked."
+        ),
+    ] = ""
+    temperature: Temperature = 0.0
+    top_p: TopP = 1.0
+    max_tokens: MaxTokens = 64
     thinking: Thinking = False
 
 
@@ -179,6 +204,7 @@ class Llm(Section):
     ] = 16
     queries: Queries = Queries()
     responses: Responses = Responses()
+    guard: Guard = Guard()
     judge: Judge = Judge()
 
     @model_validator(mode="after")

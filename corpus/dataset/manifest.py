@@ -6,7 +6,7 @@ the run that made it.
 
 from hashlib import file_digest
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,7 +15,7 @@ from corpus.git_lfs import POINTER, is_pointer
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.prompt_files import Prompts
 from corpus.plan.user_input import decoded, explain
-from schemas.prompts import AnchorFile, RuleFile, TopicFile
+from schemas.prompts import AnchorFile, Phrases, RuleFile, TopicFile
 from schemas.recipe import (
     Dedup,
     Emotional,
@@ -150,7 +150,10 @@ def describe(folder: Path, blueprint: Blueprint, rows: dict[Path, int]) -> None:
             if path.is_file()
         },
     )
-    unsaid = {name for name in ("text_rules", "clip_rules") if not getattr(manifest, name)}
+    said = {"text_rules": recipe.text.rules, "clip_rules": speech.rules}
+    unsaid: dict[str, Any] = {name: True for name, rules in said.items() if not rules}
+    if prompts.rules.harmful == Phrases():  # as in the prompts of an earlier release
+        unsaid["rules"] = {"harmful"}
     content = manifest.model_dump_json(indent=1, exclude=unsaid)
     (folder / NAME).write_text(content + "\n", encoding="utf-8")
 

@@ -129,12 +129,13 @@ def _sums(blueprint: Blueprint, parts: list[Part], kinds: tuple[str, ...]) -> Su
 
 
 def _by_thumb(blueprint: Blueprint, part: Part) -> Sums:
-    requests = thumb.requests(part)
     if part.kind in CLIPS:
-        return Sums(requests, NOTHING, NOTHING, thumb.clip_seconds(part))
+        return Sums(thumb.requests(part), NOTHING, NOTHING, thumb.clip_seconds(part))
     prompt, completion = thumb.tokens(blueprint, part.kind)
+    attempts = thumb.attempts(blueprint, part.kind)
+    requests = thumb.requests(part, attempts)
     return Sums(
-        thumb.requests(part, thumb.rounds(blueprint, part.kind)),
+        thumb.requests(part, attempts * thumb.rounds(blueprint, part.kind)),
         requests.times(prompt.low, prompt.high),
         requests.times(completion.low, completion.high),
         NOTHING,

@@ -12,13 +12,12 @@ from typing import Any
 from corpus.plan.blueprint import Blueprint
 from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import read_rows
-from corpus.servers.chat_requests import ChatRequest
 from corpus.speech.builtin_voice import tts_model
 from corpus.speech.clip_requests import QUERY, RESPONSE, clip_request, query_clip, response_clip
 from corpus.speech.speech_stage import STAGE as SPEECH
 from corpus.store.digest_store import Store
 from corpus.store.line_log import read_log
-from corpus.text.llm_judge import TRIES, judge_request
+from corpus.text.assessment.graders import TRIES, graders
 from corpus.text.queries import STAGE as QUERIES
 from corpus.text.queries import accepted_text, query_request, standing
 from corpus.text.responses import STAGE as RESPONSES
@@ -116,29 +115,32 @@ class _Look:
         return query_request(self._blueprint, slot, attempt).digest()
 
     def _response(self, pair: PairSlot, query: str | None) -> None:
-        found: list[Mapping[str, Any]] = []
-        text, refused = None, True
-        for attempt in range(self._blueprint.recipe.llm.max_attempts if query else 0):
+        llm, found, kept = self._blueprint.recipe.llm, list[Mapping[str, Any]](), list[str]()
+        tried = 0
+        for attempt in range(llm.max_attempts if query else 0):
             assert query is not None
             request = response_request(self._blueprint, pair, query, attempt)
             answer = self._store.completions.get(request.digest())
             if answer is None:
                 break
+            tried += 1
             text = accepted_text(self._store, request.digest())
-            found += [answer, *self._grades(pair, query, text)]
-            refused = (RESPONSES, pair.id, attempt) in self._refused
-        self._part(RESPONSES, pair.query, pair.cell).add(_texts(not refused, found))
-        self._clip(pair.query, pair, None if refused else text)
+            found += [answer, *self._opinions(pair, query, text)]
+            if (RESPONSES, pair.id, attempt) not in self._refused:
+                kept.append(text)
+        # Of several candidates the ones that were not the best are refused when all are there.
+        full = bool(kept) and tried >= min(llm.responses.candidates, llm.max_attempts)
+        self._part(RESPONSES, pair.query, pair.cell).add(_texts(full, found))
+        self._clip(pair.query, pair, kept[-1] if full else None)
 
-    def _grades(self, pair: PairSlot, query: str, response: str) -> Iterator[Mapping[str, Any]]:
-        if not self._blueprint.recipe.llm.judge.model:
-            return
-        for tried in range(TRIES):
-            request: ChatRequest = judge_request(self._blueprint, pair, query, response, tried)
-            answer = self._store.completions.get(request.digest())
-            if answer is None:
-                return
-            yield answer
+    def _opinions(self, pair: PairSlot, query: str, response: str) -> Iterator[Mapping[str, Any]]:
+        for grader in graders(self._blueprint):
+            for tried in range(TRIES):
+                request = grader.request(pair, query, response, tried)
+                answer = self._store.completions.get(request.digest())
+                if answer is None:
+                    break
+                yield answer
 
     def _clip(self, slot: QuerySlot, pair: PairSlot | None, text: str | None) -> None:
         kind, cell = (RESPONSE_CLIPS, pair.cell) if pair else (QUERY_CLIPS, slot.cell)

@@ -150,7 +150,9 @@ class Resources:
         return published
 
     def _published_texts(self) -> Range | None:
-        if self._recipe.llm.model != thumb.PUBLISHED_TEXT_MODEL or self._recipe.llm.judge.model:
+        llm = self._recipe.llm
+        others = llm.guard.model or llm.judge.model or llm.responses.candidates > 1
+        if llm.model != thumb.PUBLISHED_TEXT_MODEL or others:
             return None
         few, many = thumb.PUBLISHED_REQUESTS
         # What it took for a text it kept was spread over all that it wrote.

@@ -6,7 +6,7 @@ from corpus.estimate.ranges import Range
 from corpus.estimate.remaining_work import QUERY_CLIPS, TEXTS, Part
 from corpus.plan.blueprint import Blueprint
 from corpus.servers.chat_requests import ChatRequest
-from corpus.text.llm_judge import judge_request
+from corpus.text.assessment.graders import graders
 from corpus.text.queries import STAGE as QUERIES
 from corpus.text.queries import query_request
 from corpus.text.responses import STAGE as RESPONSES
@@ -78,8 +78,13 @@ def clip_seconds(part: Part) -> Range:
 
 
 def rounds(blueprint: Blueprint, kind: str) -> int:
-    """Requests that one attempt at a slot takes: a response is graded too, if there is a judge."""
-    return 2 if kind == RESPONSES and blueprint.recipe.llm.judge.model else 1
+    """Requests that one attempt at a slot takes: a response is shown to the guard and the judge."""
+    return 1 + len(graders(blueprint)) if kind == RESPONSES else 1
+
+
+def attempts(blueprint: Blueprint, kind: str) -> int:
+    """Attempts at a slot that have to succeed: a response may be the best of several."""
+    return blueprint.recipe.llm.responses.candidates if kind == RESPONSES else 1
 
 
 def tokens(blueprint: Blueprint, kind: str) -> tuple[Range, Range]:
@@ -110,8 +115,7 @@ def _attempts(blueprint: Blueprint, kind: str) -> list[list[ChatRequest]]:
     found = []
     for pair in islice(plan.pairs(), 0, None, step):
         found.append([response_request(blueprint, pair, query, 0)])
-        if blueprint.recipe.llm.judge.model:
-            found[-1].append(judge_request(blueprint, pair, query, response, 0))
+        found[-1] += [one.request(pair, query, response, 0) for one in graders(blueprint)]
     return found
 
 

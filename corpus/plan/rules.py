@@ -99,11 +99,20 @@ class Rules(Generic[Subject]):
                 limit = said if isinstance(said, float) else rule.limit
                 self._asked.append((rule, limit, said == REPORT))
 
-    def judge(self, subject: Subject) -> Verdict:
-        """The first rule that something breaks; rules that only report are all looked at."""
+    def asks(self, name: str) -> bool:
+        """Whether a rule of that name is asked, so that what it measures has to be known."""
+        return any(rule.name == name for rule, _, _ in self._asked)
+
+    def judge(self, subject: Subject, only: str | None = None) -> Verdict:
+        """The first rule that something breaks; rules that only report are all looked at.
+
+        Args:
+            subject: what is judged.
+            only: the one rule to ask, where the others have been.
+        """
         reported: list[str] = []
         for rule, limit, only_reports in self._asked:
-            if not rule.breaks(subject, limit):
+            if only not in (None, rule.name) or not rule.breaks(subject, limit):
                 continue
             if not only_reports:
                 return Verdict(rule.name, tuple(reported))

@@ -79,6 +79,7 @@ class TextServer:
 def samplings(llm: Llm) -> dict[str, Sampling]:
     """How each kind of text is asked for, by the key that says so."""
     found: dict[str, Sampling] = {"llm.queries": llm.queries, "llm.responses": llm.responses}
+    found |= {"llm.guard": llm.guard} if llm.guard.model else {}
     return found | ({"llm.judge": llm.judge} if llm.judge.model else {})
 
 
@@ -216,7 +217,7 @@ def _model_served(server: TextServer) -> Seen | None:
 
 
 def _models(llm: Llm) -> list[str]:
-    return list(dict.fromkeys(filter(None, (llm.model, llm.judge.model))))
+    return list(dict.fromkeys(filter(None, (llm.model, llm.guard.model, llm.judge.model))))
 
 
 def _context_length(server: TextServer) -> Seen | None:

@@ -31,6 +31,7 @@ from corpus.store.digest_store import Store
 from corpus.store.line_log import Log, damaged
 from corpus.store.segments import DIGEST_CHARS
 from corpus.text.cleaning import clean
+from corpus.text.utterance import Utterance
 from schemas.slots import QuerySlot
 
 STAGE = "queries"
@@ -209,15 +210,16 @@ def _decision(entry: dict[str, Any]) -> Decision:
     return decision
 
 
-def judged(answer: ChatAnswer, judge: Callable[[str], Verdict]) -> tuple[str, Verdict]:
-    """The text of an answer as a voice would read it, and the verdict on it.
+def judged(answer: ChatAnswer, said: Utterance, judge: Callable[[Utterance], Verdict]) -> Verdict:
+    """The verdict on an answer.
 
     Args:
         answer: what came back; one that cannot be used whatever it says is not judged.
-        judge: gives the verdict on a cleaned text.
+        said: what it says.
+        judge: gives the verdict on that.
     """
-    text, unusable = clean(answer.text), problem(answer)
-    return text, Verdict(unusable) if unusable else judge(text)
+    unusable = problem(answer)
+    return Verdict(unusable) if unusable else judge(said)
 
 
 def stored_answer(store: Store, digest: str) -> ChatAnswer:

@@ -18,6 +18,8 @@ from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.plan.rules import Verdict
 from corpus.run.open_run import OpenRun
 from corpus.servers.chat_requests import ChatAnswer
+from corpus.text.assessment.closeness import Closeness, judged_by_closeness
+from corpus.text.cleaning import clean
 from corpus.text.near_duplicate_queries import Accepted
 from corpus.text.near_duplicate_queries import Verdict as Likeness
 from corpus.text.queries import (
@@ -29,7 +31,8 @@ from corpus.text.queries import (
     query_request,
     stored_answer,
 )
-from corpus.text.text_rejection_rules import TextRules
+from corpus.text.text_rejection_rules import OFF_TOPIC, TextRules
+from corpus.text.utterance import Utterance
 from schemas.slots import QuerySlot
 
 JUDGE_AT_ONCE = 256
@@ -64,6 +67,7 @@ class QueryJudging:
         rules: judge each text by itself.
         decisions: what was decided until now.
         embedder: embeds queries, to be compared.
+        closeness: knows how close queries are to their topics.
         follow: is told of every decision of now: the slot's place, the decision, and the verdict
             of the rules on its text.
     """
@@ -74,13 +78,14 @@ class QueryJudging:
         rules: TextRules,
         decisions: Decisions,
         embedder: EmbeddingProcess,
+        closeness: Closeness,
         follow: Callable[[int, Decision, Verdict], None],
     ) -> None:
         self._blueprint, self._store, self._strikes = run.blueprint, run.store, run.strikes
         self._max_attempts = run.blueprint.recipe.llm.max_attempts
         self._rules = rules
         self._decisions = decisions
-        self._embedder = embedder
+        self._embedder, self._closeness = embedder, closeness
         self._follow = follow
         self.slots = list(run.blueprint.plan.queries())
         threshold = run.blueprint.recipe.dedup.threshold
@@ -132,16 +137,38 @@ class QueryJudging:
 
     def _judge_anew(self, slots: list[QuerySlot]) -> list[tuple[QuerySlot, Verdict | None]]:
         """What the rules say of each slot's last attempt; None where the rules of now disagree."""
-        found: list[tuple[QuerySlot, Verdict | None]] = []
-        for slot in slots:
-            history = self._decisions.of(slot.id)
-            in_question = history[-1:] if history[-1].reason is None else history
-            answers = [(d.digest, stored_answer(self._store, d.digest)) for d in in_question]
-            verdicts = [self.judge(slot, *answer)[1] for answer in answers]
-            by_rules = [None if d.reason == NEAR_DUPLICATE else d.reason for d in in_question]
-            holds = [verdict.reason for verdict in verdicts] == by_rules
-            found.append((slot, verdicts[-1] if holds else None))
-        return found
+        histories = [(slot, self._decisions.of(slot.id)) for slot in slots]
+        in_question = [
+            (slot, decision)
+            for slot, history in histories
+            for decision in (history[-1:] if history[-1].reason is None else history)
+        ]
+        last: dict[str, Verdict] = {}
+        changed: set[str] = set()
+        for (slot, decision), verdict in zip(in_question, self._verdicts(in_question), strict=True):
+            by_rules = None if decision.reason == NEAR_DUPLICATE else decision.reason
+            if verdict.reason != by_rules:
+                changed.add(slot.id)
+            last[slot.id] = verdict
+        return [(slot, None if slot.id in changed else last[slot.id]) for slot in slots]
+
+    def _verdicts(self, on_file: list[tuple[QuerySlot, Decision]]) -> list[Verdict]:
+        """What the rules of now say of attempts on file."""
+        found = [
+            self.judge(slot, decision.digest, stored_answer(self._store, decision.digest))
+            for slot, decision in on_file
+        ]
+        rules = self._rules.of_queries
+        if rules.asks(OFF_TOPIC):
+            left = [n for n, (_, verdict) in enumerate(found) if verdict.reason is None]
+            topics = [
+                self._blueprint.plan.topic(on_file[n][0], on_file[n][1].attempt) for n in left
+            ]
+            texts = [found[n][0].text for n in left]
+            cosines = self._closeness.of_all(list(zip(texts, topics, strict=True)))
+            for n, cosine in zip(left, cosines, strict=True):
+                found[n] = judged_by_closeness(rules, found[n][0], cosine, found[n][1])
+        return [verdict for _, verdict in found]
 
     async def _place(self, standing: list[str]) -> None:
         """Puts what stands before everything that is still to be compared."""
@@ -157,10 +184,11 @@ class QueryJudging:
         """Attempt and place of every slot that is not full, as they are to be judged."""
         return [(n, index) for n, order in sorted(self._rounds.items()) for index in order]
 
-    def judge(self, slot: QuerySlot, digest: str, answer: ChatAnswer) -> tuple[str, Verdict]:
-        """The query in an answer as a voice would read it, and what the rules say of it."""
-        text, verdict = judged(answer, lambda text: self._rules.query(slot, text))
-        return text, self._strikes.over(digest, verdict)
+    def judge(self, slot: QuerySlot, digest: str, answer: ChatAnswer) -> tuple[Utterance, Verdict]:
+        """The query in an answer as a voice would read it, and what the rules say of its words."""
+        said = self._rules.said_in_query(slot, clean(answer.text))
+        verdict = judged(answer, said, self._rules.on_query)
+        return said, self._strikes.over(digest, verdict)
 
     def arrive(self, attempt: int, index: int, candidate: Candidate) -> None:
         """Takes in one attempt, to be decided when all before it are."""

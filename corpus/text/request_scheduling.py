@@ -1,9 +1,9 @@
 """Writes the corpus's texts: every query and every response, until each slot is full.
 
 One budget of requests in flight serves both. Whenever it has room, the next request is, in this
-order: another attempt at a query (decisions behind it wait for it), a judge's grades of a pair,
-another attempt at a response, then by turns a slot's first query and the response of a query that
-was accepted. So the server is kept busy from the first query to the last response, while
+order: another attempt at a query (decisions behind it wait for it), what a guard or a judge says
+of a pair, another attempt at a response, then by turns a slot's first query and the response of a
+query that was accepted. So the server is kept busy from the first query to the last response, while
 `corpus.text.queries` keeps the decisions in their fixed order: what is asked next depends on time,
 what is kept never does.
 """
@@ -12,21 +12,22 @@ import asyncio
 import heapq
 from collections import Counter, deque
 from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from itertools import count
 from textwrap import shorten
 
 from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.errors import SympatheiaError, root_cause
-from corpus.plan.rules import Verdict
+from corpus.plan.rules import Rules, Verdict
 from corpus.run.open_run import OpenRun
 from corpus.run.stop_when_most_refused import FirstVerdicts
 from corpus.servers.chat_requests import ChatAnswer, ChatRequest, complete, remedy
 from corpus.servers.retry_and_failover import Open
 from corpus.speech.accepted_texts import AcceptedTexts
-from corpus.text import llm_judge, queries, responses, utterance
-from corpus.text.llm_judge import TRIES, UNREADABLE, judge_request, read_grades
+from corpus.text import queries, responses
+from corpus.text.assessment import graders
+from corpus.text.assessment.closeness import Closeness, judged_by_closeness
+from corpus.text.cleaning import clean
 from corpus.text.lost_answers import ask_for_lost
 from corpus.text.queries import (
     Decision,
@@ -37,8 +38,9 @@ from corpus.text.queries import (
     text_digest,
 )
 from corpus.text.query_decision_order import Candidate, QueryJudging
-from corpus.text.responses import Kept, Standing, Written, response_request
-from corpus.text.text_rejection_rules import TextRules
+from corpus.text.response_choice import Attempt, ResponseChoice
+from corpus.text.responses import Kept, Standing, Written
+from corpus.text.text_rejection_rules import OFF_TOPIC, TextRules
 from corpus.text.utterance import Utterance
 from schemas.slots import PairSlot, QuerySlot
 
@@ -49,19 +51,6 @@ _TOLD = ("texts", "read", "the text server")
 """What is told of, what a person is to do with it, and who makes it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """One attempt at a response, with what the text rules say of it, and whether it is new."""
-
-    slot: PairSlot
-    query_digest: str
-    query: str
-    kept: Kept
-    response: str
-    verdict: Verdict
-    made_now: bool
-
-
 class Writing:
     """One run of the text stage; `run` does everything.
 
@@ -69,7 +58,7 @@ class Writing:
         at_work: what is to be written, and where what was written lies.
         decisions: what was decided about queries until now.
         pool: opens the servers that write, when there is something to ask.
-        embedder: embeds queries, to be compared.
+        embedder: embeds texts, to be compared.
         with_responses: whether responses are written too.
         accepted: takes what fills a slot, for a voice that does not wait for the others.
     """
@@ -95,10 +84,13 @@ class Writing:
         self._accepted = accepted
         self._progress = at_work.progress
         self._rules = TextRules(at_work.blueprint)
+        self._closeness = Closeness(embedder, at_work.store.embeddings)
         self._queries = QueryJudging(
-            at_work, self._rules, decisions, embedder, self._follow_decision
+            at_work, self._rules, decisions, embedder, self._closeness, self._follow_decision
         )
         self.written = Written(Standing.on_file(at_work.folder) if with_responses else Standing())
+        self._choice = ResponseChoice(at_work.blueprint, self.written)
+        self._graders = graders.graders(at_work.blueprint)
 
         self._first_queries = FirstVerdicts(
             self._rules.of_queries, *_TOLD, partial(remedy, section="llm.queries")
@@ -106,14 +98,14 @@ class Writing:
         self._first_responses = FirstVerdicts(
             self._rules.of_responses,
             *_TOLD,
-            lambda reason: llm_judge.remedy(reason) or remedy(reason, "llm.responses"),
+            lambda reason: graders.remedy(reason) or remedy(reason, "llm.responses"),
         )
 
         # What is to be asked.
         self._first: Iterator[int] = iter(())
         self._refills: list[tuple[int, int]] = []
         self._again: deque[tuple[PairSlot, str]] = deque()
-        self._ungraded: deque[tuple[_Pair, int]] = deque()
+        self._ungraded: deque[tuple[Attempt, int, int]] = deque()
         self._ready: deque[tuple[PairSlot, str]] = deque()
         self._responses_turn = False
 
@@ -135,7 +127,7 @@ class Writing:
         try:
             async with asyncio.TaskGroup() as group:
                 # In a thread, while the first requests are under way.
-                self._rules_loaded = group.create_task(asyncio.to_thread(utterance.load))
+                self._rules_loaded = group.create_task(asyncio.to_thread(self._rules.load))
                 group.create_task(self._judge())
                 await self._dispatch(group)
         except ExceptionGroup as errors:
@@ -206,7 +198,7 @@ class Writing:
             attempt, index = heapq.heappop(self._refills)
             return self._ask_query(index, attempt)
         if self._ungraded:
-            return self._ask_grades(*self._ungraded.popleft())
+            return self._ask_grader(*self._ungraded.popleft())
         if self._again:
             return self._ask_response(*self._again.popleft())
         if not (self._responses_turn and self._ready):
@@ -250,9 +242,11 @@ class Writing:
         digest = request.digest()
         answer, now = await self._answer(request, digest, f"{slot.id}, attempt {attempt}")
         await self._rules_loaded
-        text, verdict = self._queries.judge(slot, digest, answer)
+        said, verdict = self._queries.judge(slot, digest, answer)
+        topic = self._plan.topic(slot, attempt)
+        said, verdict = await self._compared(self._rules.of_queries, said, topic, verdict)
+        text = said.text
         if now:
-            said = self._rules.said_in_query(slot, text)
             self._first_queries.add(slot.id, verdict.reason, said, _shown(slot.id, text))
             self._stop_at_culprit(self._first_queries)
         else:
@@ -283,67 +277,77 @@ class Writing:
 
     async def _ask_response(self, slot: PairSlot, query_digest: str) -> None:
         query = accepted_text(self._store, query_digest)
-        attempt, request = self._next_request(slot, query)
+        number, request = self._choice.next_request(slot, query)
         digest = request.digest()
-        answer, now = await self._answer(request, digest, f"{slot.id}, attempt {attempt}")
+        answer, now = await self._answer(request, digest, f"{slot.id}, attempt {number}")
         await self._rules_loaded
-        text, verdict = judged(answer, lambda text: self._rules.response(slot, query, text))
+        rules = self._rules.of_responses
+        said = self._rules.said_in_response(slot, query, clean(answer.text))
+        verdict = judged(answer, said, self._rules.on_response)
         verdict = self._run.strikes.over(digest, verdict)
-        pair = _Pair(slot, query_digest, query, Kept(attempt, digest), text, verdict, now)
-        if verdict.reason is None and self._llm.judge.model:
-            self._ungraded.append((pair, 0))
+        said, verdict = await self._compared(
+            rules, said, query, verdict, anyway=self._choice.compares
+        )
+        kept = Kept(number, digest)
+        self._next_grader(Attempt(slot, query, query_digest, kept, said, verdict, now), 0)
+
+    def _next_grader(self, attempt: Attempt, number: int) -> None:
+        """Has what nothing has refused yet shown to the next model that grades, if there is one."""
+        if attempt.verdict.reason is None and number < len(self._graders):
+            self._ungraded.append((attempt, number, 0))
         else:
-            self._settle_response(pair, verdict.reason)
+            self._settle_response(attempt, attempt.verdict.reason)
 
-    def _next_request(self, slot: PairSlot, query: str) -> tuple[int, ChatRequest]:
-        """The attempt to be looked at next: what stands, then the first that was not tried."""
-        standing = self.written.standing.kept.get(slot.id)
-        if standing:
-            request = response_request(self._blueprint, slot, query, standing.attempt)
-            if request.digest() == standing.digest:
-                return standing.attempt, request
-            del self.written.standing.kept[slot.id]  # it is no longer in the plan
-        tried = {decision.attempt for decision in self.written.refused_responses[slot.id]}
-        attempt = next(number for number in count() if number not in tried)
-        return attempt, response_request(self._blueprint, slot, query, attempt)
-
-    async def _ask_grades(self, pair: _Pair, tried: int) -> None:
-        judge, slot = self._llm.judge, pair.slot
-        request = judge_request(self._blueprint, slot, pair.query, pair.response, tried)
-        what = f"the grades of {slot.id}, attempt {pair.kept.attempt}"
-        grades = read_grades((await self._answer(request, request.digest(), what))[0])
-        if grades is not None:
-            pair = replace(pair, kept=replace(pair.kept, grades=grades))
-            self._settle_response(pair, grades.problem(judge.threshold))
-        elif tried + 1 < TRIES:
-            self._ungraded.append((pair, tried + 1))
+    async def _ask_grader(self, attempt: Attempt, number: int, tried: int) -> None:
+        grader, slot, kept = self._graders[number], attempt.slot, attempt.kept
+        request = grader.request(slot, attempt.query, attempt.said.text, tried)
+        what = f"{grader.says} {slot.id}, attempt {kept.attempt}"
+        opinion = grader.read((await self._answer(request, request.digest(), what))[0])
+        if opinion is None and tried + 1 < graders.TRIES:
+            self._ungraded.append((attempt, number, tried + 1))
+        elif opinion is None:
+            self._settle_response(attempt, grader.unreadable)
+        elif opinion.reason:
+            self._settle_response(attempt, opinion.reason)
         else:
-            self._settle_response(pair, UNREADABLE)
+            grades = opinion.grades or kept.grades
+            self._next_grader(replace(attempt, kept=replace(kept, grades=grades)), number + 1)
 
-    def _settle_response(self, pair: _Pair, reason: str | None) -> None:
-        slot, kept, standing = pair.slot, pair.kept, self.written.standing
-        if pair.made_now:
-            said = self._rules.said_in_response(slot, pair.query, pair.response)
-            self._first_responses.add(slot.id, reason, said, _shown(slot.id, pair.response))
+    def _settle_response(self, attempt: Attempt, reason: str | None) -> None:
+        slot = attempt.slot
+        if attempt.made_now:
+            shown = _shown(slot.id, attempt.said.text)
+            self._first_responses.add(slot.id, reason, attempt.said, shown)
             self._stop_at_culprit(self._first_responses)
         else:
             self._first_responses.on_file(slot.id, accepted=reason is None)
-        if reason is None:
-            for row in standing.rows(slot.id) if slot.id in standing.kept else ():
-                self._progress.refused(responses.STAGE, slot.cell, row["reason"])
-            self.written.responses[slot.id] = kept
+        outcome = self._choice.settle(attempt, reason)
+        for refused in outcome.refused:
+            self._progress.refused(responses.STAGE, slot.cell, refused)
+        if outcome.kept:
             self._progress.filled(responses.STAGE, slot.cell)
-            self._progress.reported(responses.STAGE, pair.verdict.reported)
-            self._hand_on(slot, kept.digest)
-            return
-        standing.kept.pop(slot.id, None)
-        self._progress.refused(responses.STAGE, slot.cell, reason)
-        refused = self.written.refused_responses[slot.id]
-        refused.append(Decision(slot.id, kept.attempt, kept.digest, reason))
-        if len(refused) < self._llm.max_attempts:
-            self._again.append((slot, pair.query_digest))
+            self._progress.reported(responses.STAGE, outcome.kept.verdict.reported)
+            self._hand_on(slot, outcome.kept.kept.digest)
+        elif outcome.ended:
+            self._exhaust(slot.id, self.written.refused_responses[slot.id])
         else:
-            self._exhaust(slot.id, refused)
+            self._again.append((slot, attempt.query_digest))
+
+    # Both
+
+    async def _compared(
+        self,
+        rules: Rules[Utterance],
+        said: Utterance,
+        about: str,
+        verdict: Verdict,
+        *,
+        anyway: bool = False,
+    ) -> tuple[Utterance, Verdict]:
+        """What was said and the verdict on it, once it is known how close it is to another text."""
+        if verdict.reason or not (anyway or rules.asks(OFF_TOPIC)):
+            return said, verdict
+        return judged_by_closeness(rules, said, await self._closeness.of(said.text, about), verdict)
 
     def _hand_on(self, slot: QuerySlot | PairSlot, digest: str) -> None:
         """Lets a text be spoken: nothing that comes later takes it out of its slot."""

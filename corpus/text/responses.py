@@ -13,7 +13,7 @@ from corpus.plan.blueprint import Blueprint
 from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import Row, read_rows
 from corpus.servers.chat_requests import ChatRequest
-from corpus.text.llm_judge import Grades
+from corpus.text.assessment.llm_judge import Grades
 from corpus.text.queries import Decision
 from schemas.slots import PairSlot
 

@@ -13,7 +13,8 @@ from functools import lru_cache
 from corpus.errors import InvalidInput
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.rules import Rule, Rules, Verdict
-from corpus.text.utterance import Utterance
+from corpus.text import utterance
+from corpus.text.utterance import Utterance, has_any
 from corpus.voices.builtin_synthesis import text_problem
 from schemas.recipe import RuleSetting
 from schemas.slots import PairSlot, QuerySlot
@@ -21,6 +22,8 @@ from schemas.slots import PairSlot, QuerySlot
 KEY = "text.rules"
 QUERY, RESPONSE = "query_", "response_"
 """What a recipe puts before the name of a rule to set it for one of both."""
+HARMFUL, OFF_TOPIC = "harmful", "off_topic"
+"""The last rules: the first reads much, the second needs embeddings."""
 UNSPEAKABLE = "unspeakable"
 """The reason that the voice's own check of a text gives too."""
 COPIED_SHARE = 0.599
@@ -31,6 +34,13 @@ MIN_ENGLISH = 0.05
 cities stay above 0.09; the shortest sentences of the other languages reach 0.04."""
 MIDDLE_SENTENCES = 4
 """The middle of the three to five sentences that are asked for of a response."""
+
+MIN_TO_TOPIC = 0.2
+"""Of 54 good queries written for the prompts and the tests one lies below, at 0.17; of 15 that have
+lost their topic one above, at 0.22."""
+MIN_TO_QUERY = 0.4
+"""36 published responses have 0.46 at least, 64 written for the prompts and the tests 0.45. What
+the demo's model says beside the point has up to 0.4, answers to other questions up to 0.25."""
 
 _FINISHED = re.compile(r"[.!?][\"')]*$")
 _MARKUP = re.compile(r"^#{1,6}\s|```|\*\*|__|\]\(|^\s*>|(?:^|\s)\||(?:^|\s)-{3,}(?:\s|$)")
@@ -71,20 +81,11 @@ def _copies_an_example(said: Utterance) -> float:
 
 
 def _names_the_emotion(said: Utterance) -> bool:
-    return any(_has_any(sentence, said.opening_words) for sentence in said.sentences[:1])
+    return any(has_any(sentence, said.opening_words) for sentence in said.sentences[:1])
 
 
 def _lacks_a_required_word(said: Utterance) -> bool:
-    return bool(said.required_words) and not _has_any(said.text, said.required_words)
-
-
-def _has_any(text: str, words: tuple[str, ...]) -> bool:
-    return bool(words) and bool(_any_of(words).search(text))
-
-
-@lru_cache(maxsize=64)
-def _any_of(words: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w)(?:{_alternatives(words)})(?!\w)", re.IGNORECASE)
+    return bool(said.required_words) and not has_any(said.text, said.required_words)
 
 
 @lru_cache(maxsize=8)
@@ -206,7 +207,7 @@ QUERY_RULES: Sequence[Rule[Utterance]] = (
     ),
     Rule(
         "wrong_party",
-        lambda said: _has_any(said.text, said.lists.assistant_lines),
+        lambda said: has_any(said.text, said.lists.assistant_lines),
         "It has what only the one who helps would say (`assistant_lines`).",
     ),
     Rule(
@@ -216,10 +217,25 @@ QUERY_RULES: Sequence[Rule[Utterance]] = (
     ),
     Rule(
         "emotion_word",
-        lambda said: said.neutral and _has_any(said.text, said.lists.emotion_words),
+        lambda said: said.neutral and has_any(said.text, said.lists.emotion_words),
         "A neutral query has no word that names or shows a feeling (`emotion_words`).",
     ),
     _COPIES_EXAMPLE,
+    Rule(
+        HARMFUL,
+        lambda said: said.says(said.lists.harmful.of_queries),
+        "An insult, a threat, what talks someone into harming themselves or makes little of a "
+        "feeling (`insults`, `self_harm`, `belittling`); not one's own grief, anger or illness.",
+    ),
+    Rule(
+        OFF_TOPIC,
+        lambda said: said.closeness,
+        "It is about something else than its topic: the cosine of both by the model of "
+        "`dedup.model`. `check` does not ask it.",
+        limit=MIN_TO_TOPIC,
+        least=True,
+        unit="cosine",
+    ),
 )
 """What a query is refused for."""
 
@@ -242,7 +258,7 @@ RESPONSE_RULES: Sequence[Rule[Utterance]] = (
     ),
     Rule(
         "wrong_party",
-        lambda said: _has_any(said.text, said.lists.user_lines),
+        lambda said: has_any(said.text, said.lists.user_lines),
         "It has what only the one who asks would say (`user_lines`).",
     ),
     Rule(
@@ -263,6 +279,20 @@ RESPONSE_RULES: Sequence[Rule[Utterance]] = (
         "missing_required_word",
         _lacks_a_required_word,
         "None of the words occurs by which a listener recognises the anchor (`required_words`).",
+    ),
+    Rule(
+        HARMFUL,
+        lambda said: said.says(said.lists.harmful.of_responses),
+        "As in queries, and doses and diagnoses besides (`medical`).",
+    ),
+    Rule(
+        OFF_TOPIC,
+        lambda said: said.closeness,
+        "It is about something else than its query: the cosine of both by the model of "
+        "`dedup.model`. `check` does not ask it.",
+        limit=MIN_TO_QUERY,
+        least=True,
+        unit="cosine",
     ),
 )
 """What a response is refused for."""
@@ -290,9 +320,18 @@ class TextRules:
             RESPONSE_RULES, _settings(settings, RESPONSE, RESPONSE_RULES), KEY
         )
 
+    def load(self) -> None:
+        """Loads what takes a second, before the first text needs it."""
+        utterance.load()
+        _ = self._prompts.rules.harmful.of_queries, self._prompts.rules.harmful.of_responses
+
     def query(self, slot: QuerySlot, text: str) -> Verdict:
-        """The verdict on a cleaned query."""
-        return _spoken(text, self.of_queries.judge(self.said_in_query(slot, text)))
+        """The verdict on a cleaned query, as far as its words alone tell."""
+        return self.on_query(self.said_in_query(slot, text))
+
+    def on_query(self, said: Utterance) -> Verdict:
+        """The same, on what was made of it."""
+        return _spoken(said.text, self.of_queries.judge(said))
 
     def said_in_query(self, slot: QuerySlot, text: str) -> Utterance:
         """A cleaned query, with what its slot brings for it to be judged by."""
@@ -306,8 +345,12 @@ class TextRules:
         )
 
     def response(self, slot: PairSlot, query: str, text: str) -> Verdict:
-        """The verdict on a cleaned response to a query."""
-        return _spoken(text, self.of_responses.judge(self.said_in_response(slot, query, text)))
+        """The verdict on a cleaned response to a query, as far as its words alone tell."""
+        return self.on_response(self.said_in_response(slot, query, text))
+
+    def on_response(self, said: Utterance) -> Verdict:
+        """The same, on what was made of it."""
+        return _spoken(said.text, self.of_responses.judge(said))
 
     def said_in_response(self, slot: PairSlot, query: str, text: str) -> Utterance:
         """A cleaned response to a query, with what its slot brings for it to be judged by."""

@@ -16,6 +16,12 @@ _LETTER_RUN = re.compile(r"[^\W\d_]+")
 _SENTENCE_END = re.compile(
     r"(?<!\bMr)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\bMrs)[.!?]+[\"')]*(?=\s+[^a-z\s]|\s*$)"
 )
+_TAKEN_BACK = re.compile(
+    r"\b(?:not|never|none|no one|nobody|without|before|instead of|rather than|\w+n't"
+    r"|tell|tells|telling|told|say|says|said|saying|call|calls|called|calling|hear|hearing|heard)"
+    r"\b[^.,;:!?]*$"
+)
+"""Before a phrase, in its clause: it is what someone else said, or the opposite is meant."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,8 @@ class Utterance:
         required_words: the anchor's words of which one must occur in a response, if it has any.
         opening_words: words a response's first sentence must not have. In the neutral subset these
             are the anchor's labels, because there a response does not open by naming the emotion.
+        closeness: the cosine of its embedding with that of what it is to be about; no bound where
+            that is not known, so that no rule refuses it.
     """
 
     text: str
@@ -40,6 +48,7 @@ class Utterance:
     shown: tuple[str, ...] = ()
     required_words: tuple[str, ...] = ()
     opening_words: tuple[str, ...] = ()
+    closeness: float = math.inf
 
     @cached_property
     def words(self) -> list[str]:
@@ -76,6 +85,11 @@ class Utterance:
             longest += 1
         return longest
 
+    def says(self, phrases: re.Pattern[str]) -> bool:
+        """Whether it has one of the phrases of what does harm, and says it as its own."""
+        text = self.text.lower()
+        return any(not _TAKEN_BACK.search(text[: m.start()]) for m in phrases.finditer(text))
+
     def copied_from(self, other: str) -> float:
         """The share of its three-word runs that another text has."""
         return _copied(self.words, _words(other))
@@ -86,7 +100,7 @@ class Utterance:
 
 
 def load() -> None:
-    """Loads what tells languages apart, which takes a second, before the first text needs it."""
+    """Loads what tells languages apart."""
     _rank()
 
 
@@ -99,6 +113,16 @@ def _rank() -> Callable[[str], list[tuple[str, float]]]:
     identifier.set_languages(list(_LANGUAGES))
     rank: Callable[[str], list[tuple[str, float]]] = identifier.rank
     return rank
+
+
+def has_any(text: str, words: tuple[str, ...]) -> bool:
+    """Whether a text has one of some words or phrases, in any case."""
+    return bool(words) and bool(_any_of(words).search(text))
+
+
+@lru_cache(maxsize=64)
+def _any_of(words: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)", re.IGNORECASE)
 
 
 def _words(text: str) -> list[str]:

@@ -153,6 +153,26 @@ def test_before_anything_is_made_there_are_rules_of_thumb_and_the_published_cost
     assert found.figures["wall_seconds"] is None  # nobody said how many GPUs there are
 
 
+def test_guard_judge_and_candidates_are_counted_before_anything_is_made(tmp_path):
+    size = ("emotional.pairs_per_anchor=2", "neutral.queries=2")
+    graded = ('llm.guard.model="g"', 'llm.judge.model="j"', "llm.responses.candidates=3")
+    blueprint = Blueprint.named("sympatheia-18k", [*size, *graded])
+    found = estimate(blueprint, RunFolder(tmp_path / "none")).figures["requests"]
+    queries, pairs = blueprint.plan.query_count, blueprint.plan.pair_count
+    assert found.low == queries + 3 * 3 * pairs + queries + pairs  # and a clip of each
+
+
+def test_a_run_with_candidates_that_is_whole_has_nothing_left(tmp_path):
+    settings = ("llm.responses.candidates=2", "emotional.pairs_per_anchor=2", "neutral.queries=0")
+    with FakeTextServer() as server:
+        recipe = write_recipe(tmp_path / "small.toml", server.base_url, anchors=("sad",))
+        run = write_run(tmp_path / "run", recipe, *settings)
+    blueprint = Blueprint.named(str(recipe), settings)
+    with open_store(run.store) as store:
+        left = {part.kind: part.left for part in look(blueprint, run, store)}
+    assert (left["queries"], left["responses"]) == (0, 0)
+
+
 def test_what_cannot_be_known_is_null_and_builtin_servers_cost_nothing(tmp_path):
     served = ["llm.endpoints=['http://127.0.0.1:1/v1']", "llm.model='else'"]
     unknown = estimate(Blueprint.named("demo", served), RunFolder(tmp_path / "none")).as_data()

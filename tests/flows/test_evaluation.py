@@ -38,7 +38,8 @@ def evaluated(whole, tmp_path_factory, prefect_url):
     answers = responses_folder(folder / "answers", ("affect", "none", "affect~0.3"))
     with JudgeServer() as server:
         done = sympatheia(
-            "evaluate", whole, answers, "--output", folder / "out", "--json", *judged_by(server),
+            "evaluate", whole, answers, "--output", folder / "out", "--json",
+            "--set", "evaluation.limit=2", *judged_by(server),
             PREFECT_API_URL=prefect_url, timeout=400,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr

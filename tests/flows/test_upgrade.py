@@ -15,6 +15,7 @@ from corpus.checks.clip_gates import check_clips
 from corpus.checks.inspection import Inspection
 from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.plan.blueprint import Blueprint
+from corpus.plan.prompt_files import BUNDLED
 from corpus.run.run_folder import RunFolder
 from corpus.speech.clip_requests import ClipRequest
 from corpus.store.line_log import read_log
@@ -55,13 +56,20 @@ def test_a_run_of_an_earlier_release_is_continued(shared_prefect, tmp_path):
 def test_a_whole_run_of_the_last_release_makes_the_same_files_and_asks_nothing(tmp_path):
     folder = shutil.copytree(RELEASES / "0.2.0", tmp_path / "run")
     made = {path.name for path in (folder / "store").rglob("*.flac")}
+    prompts = shutil.copytree(BUNDLED, tmp_path / "prompts")
+    shutil.copy(folder / "rules.yaml", prompts)
     with FakeTextServer() as server:
         recipe = write_recipe(tmp_path / "r.toml", server.base_url, anchors=("sad",))
-        settings = ("emotional.pairs_per_anchor=1", "neutral.queries=1")
+        settings = ("emotional.pairs_per_anchor=1", "neutral.queries=1", f'prompts="{prompts}"')
         run = write_run(folder, recipe, *settings)
         speak_and_pack(run)
         assert server.count == 0
     assert {path.name for path in (folder / "store").rglob("*.flac")} == made
+    # What the recipe says of a rule that there was not is all that is new.
+    manifest = run.corpus / "manifest.json"
+    said = json.loads(manifest.read_text())
+    assert said.pop("text_rules") == {"off_topic": False}
+    manifest.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     assert files_of(run) == json.loads((folder / "files.json").read_text())
     look = Inspection(DatasetFolder(run.corpus))
     check_clips(look)  # their margins were never filled

@@ -53,6 +53,10 @@ concurrency = 16
 timeout_seconds = 3
 patience_seconds = 20
 
+# The local servers say good sentences about anything but what they are asked.
+[text.rules]
+off_topic = false
+
 [speech]
 backend = "builtin"
 query_voice = "wren"

@@ -21,6 +21,10 @@ Reply = web.StreamResponse | Callable[[web.Request], Awaitable[web.StreamRespons
 Behave = Callable[[Body, int], Reply | None]
 """Given a request's body and its number from 0: how to misbehave, or None for a good answer."""
 
+ANY_TOPIC = "text.rules.off_topic=false"
+"""The setting of a run whose texts come from here, which are good and about anything but what is
+asked."""
+
 _QUOTED = re.compile(r'["\u201c][^"\u201c\u201d]{8,}["\u201d]')
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from corpus.errors import SympatheiaError
 from corpus.servers.chat_requests import ChatAnswer
-from corpus.text.llm_judge import read_grades
+from corpus.text.assessment.llm_judge import read_grades
 from tests.support.line import rows, texts_of, write_run
 from tests.support.replies import completion, seed_of
 

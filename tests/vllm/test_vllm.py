@@ -21,7 +21,7 @@ from corpus.plan.blueprint import Blueprint
 from corpus.run.run_folder import RunFolder
 from corpus.servers.chat_requests import EMPTY, TRUNCATED, ChatRequest, problem, read_answer
 from corpus.store.digest_store import Store
-from corpus.text.llm_judge import judge_request, read_grades
+from corpus.text.assessment.llm_judge import judge_request, read_grades
 from tests.support.line import rows, start, sympatheia
 
 pytestmark = pytest.mark.vllm

@@ -53,13 +53,14 @@ def _told(features: NDArray[Any], rows: pd.DataFrame, seed: int) -> Figures | No
     folds = min(FOLDS, rows["query_id"].nunique(), int(counts.min()) if len(counts) else 0)
     if len(counts) < 2 or folds < 2:
         return None
-    split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    parts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    split = list(parts.split(features, anchors, queries))
+    if not _trainable(anchors, split):
+        return None
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MOST_STEPS))
 
     def guessed(labels: NDArray[Any]) -> NDArray[Any]:
-        found: NDArray[Any] = cross_val_predict(
-            classifier, features, labels, groups=queries, cv=split
-        )
+        found: NDArray[Any] = cross_val_predict(classifier, features, labels, cv=split)
         return found
 
     guesses = guessed(anchors)
@@ -68,6 +69,8 @@ def _told(features: NDArray[Any], rows: pd.DataFrame, seed: int) -> Figures | No
     times = SHUFFLES if len(rows) < FEW else 1
     for _ in range(times):
         shuffled = draw.permutation(anchors)
+        while not _trainable(shuffled, split):
+            shuffled = draw.permutation(anchors)
         hits += (guessed(shuffled) == shuffled) / times
     names = sorted(counts.index)
     confusion = pd.crosstab(anchors, guesses).reindex(index=names, columns=names, fill_value=0)
@@ -79,6 +82,11 @@ def _told(features: NDArray[Any], rows: pd.DataFrame, seed: int) -> Figures | No
         "anchors": names,
         "confusion": confusion.to_numpy().tolist(),
     }
+
+
+def _trainable(labels: NDArray[Any], split: list[Any]) -> bool:
+    """Whether there are two anchors or more to be told apart in every part trained on."""
+    return all(len(np.unique(labels[train])) > 1 for train, _ in split)
 
 
 MEASURE = Measure(

@@ -14,8 +14,6 @@ from corpus.plan.blueprint import Blueprint
 from corpus.servers.chat_requests import ChatAnswer, ChatRequest
 from schemas.slots import PairSlot
 
-TRIES = 3
-"""How often a judge that answers in another form is asked; after that the pair is refused."""
 REFUSED = "judge_"
 """Begins the reason of a pair with too low a grade; what follows names the quality."""
 UNREADABLE = "judge_unreadable"
