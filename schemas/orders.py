@@ -67,6 +67,10 @@ class Answering(_Order):
         tuple[float, ...],
         Field(description="Standard deviations of noise on the point, a condition each."),
     ] = ()
+    scales: Annotated[
+        tuple[float, ...],
+        Field(description="What the point is multiplied with, a condition each: 0 to below 1."),
+    ] = ()
     split: Annotated[Split, Field(description="Whose queries are answered.")] = "eval"
     limit: Annotated[
         int | None, Field(ge=1, description="Most pairs of the corpus, evenly spread; all if none.")

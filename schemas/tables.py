@@ -157,6 +157,7 @@ ANSWERS = pa.schema(
         ("audio", AUDIO),
         ("seconds", pa.float64()),
         ("model", pa.string()),
+        ("query_text", pa.string()),
     ]
 )
 """`responses.parquet` of a responses folder: a response of a system to a query of a corpus.

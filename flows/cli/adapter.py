@@ -263,6 +263,14 @@ def say(
     help="The point with noise of this standard deviation on both axes, a condition of its own.",
 )
 @click.option(
+    "--scale",
+    "scales",
+    multiple=True,
+    type=float,
+    metavar="R",
+    help="The point drawn to the middle of the plane by this factor, a condition of its own.",
+)
+@click.option(
     "--split",
     type=click.Choice(["train", "eval"]),
     default="eval",

@@ -13,17 +13,25 @@ from flows.cli.common import FOLDER, OVERRIDES, WrittenPath, say
 @click.option(
     "--format",
     "layout",
-    type=click.Choice(["reference"]),
+    type=click.Choice(["reference", "uro-bench"]),
     default="reference",
     show_default=True,
-    help="The layout: that of the published pipeline.",
+    help="The layout: that of the published pipeline, or that in which URO-Bench reads the "
+    "responses of a system.",
 )
 def export(folder: Path, output: Path, layout: str) -> None:
-    """Write a corpus into OUTPUT as the published pipeline lays it out, WAV files and all."""
-    from corpus.dataset import published_layout
+    """Write a corpus into OUTPUT as the published pipeline lays it out, WAV files and all.
 
-    pairs = {"reference": published_layout.export}[layout](folder, output)
-    say(f"{pairs:,} pairs of {folder} are in {output}.")
+    With --format uro-bench FOLDER may be a responses folder, too, whose responses are written.
+    """
+    if layout == "uro-bench":
+        from corpus.evaluation import uro_bench
+
+        say(f"{uro_bench.export(folder, output):,} responses of {folder} are in {output}.")
+    else:
+        from corpus.dataset import published_layout
+
+        say(f"{published_layout.export(folder, output):,} pairs of {folder} are in {output}.")
     click.echo(output)
 
 

@@ -66,7 +66,7 @@ SPEAKING_BATCH = 64
 """Responses decoded before they are put on file; a kill costs no more sound than this."""
 _ROWS_AT_ONCE = 64
 """Rows of the table in memory, about half a megabyte of sound each."""
-_COLUMNS = ("query_id", "subset", "response_emotion", "valence", "arousal")
+_COLUMNS = ("query_id", "subset", "query_text", "response_emotion", "valence", "arousal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +221,7 @@ class _Answering:
                 "audio": sound and {"bytes": sound, "path": f"{item.request.name}.flac"},
                 "seconds": sound and seconds_of(sound),
                 "model": model,
+                "query_text": row["query_text"],
             }
 
 
@@ -241,7 +242,7 @@ def respond(order: ResponsesOrder, progress: Progress) -> Counter[Status]:
             made is kept.
         OSError: the disk is full or fails.
     """
-    conditions = conditions_of(order.conditions, order.noise)
+    conditions = conditions_of(order.conditions, order.noise, order.scales)
     dataset = DatasetFolder(order.corpus)
     digest = model_digest(order.base, order.adapter)
     system = _system(order, dataset, digest, [condition.name for condition in conditions])

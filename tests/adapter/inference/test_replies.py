@@ -76,10 +76,14 @@ def test_conditions_say_what_is_told():
     assert valence != 0.25
     assert told == noisy.affect(0.25, -1.0, 1) != noisy.affect(0.25, -1.0, 2)
     assert conditions_of([], []) == [Condition("affect")]
+    assert conditions_of([], [], [0.5])[0].affect(-0.75, 0.9, 0) == (-0.38, 0.45)
+    assert conditions_of([], [], [0.0])[0].name == "affect*0"
 
 
 @pytest.mark.parametrize("sigma", [0.0, -0.1, float("nan"), 2.5])
 def test_a_sigma_that_is_none_is_refused(sigma):
+    with pytest.raises(InvalidInput, match="--scale"):
+        conditions_of([], [], [abs(sigma) + 1.0])
     with pytest.raises(InvalidInput, match="--noise"):
         conditions_of([], [sigma])
 
