@@ -8,8 +8,9 @@ import click
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from corpus.dataset.dataset_card import add_figures
 from corpus.evaluation.evaluation import Comparison, workbench
-from corpus.evaluation.evaluation_folder import FIGURES, EvaluationFolder
+from corpus.evaluation.evaluation_folder import EvaluationFolder
 from corpus.evaluation.judging import Judging
 from corpus.evaluation.measures.registry import JUDGE
 from corpus.evaluation.systems import anchors_of, open_systems
@@ -17,12 +18,17 @@ from corpus.evaluation.workbench import Workbench
 from corpus.judge.clip_judge import ClipJudge
 from corpus.judge.rubrics import Rubrics
 from corpus.report.evaluation_page import write_page
+from corpus.report.evaluation_tables import of_corpus
+from corpus.report.report_data import Facts
 from corpus.run.progress import Progress
+from corpus.run.run_folder import RunFolder
+from corpus.run.up_to_date import Stamp
 from corpus.servers.retry_and_failover import Endpoints
 from flows.artifacts import leave_link
 from flows.display import shown
 from flows.sentences import fails_in_words
 from flows.work import when_needed
+from schemas.names import EVALUATION
 from schemas.orders import EvaluationOrder
 
 
@@ -57,7 +63,7 @@ def evaluate_systems(order: EvaluationOrder) -> Path:
         figure(comparison)
         page = write(comparison, asked)
     leave_link("evaluation", "page", page.resolve().as_uri())
-    return asked.target / FIGURES
+    return asked.target / EVALUATION
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -101,6 +107,21 @@ def figure(comparison: Comparison) -> None:
     comparison.figure()
 
 
+def tell_card(folder: Path, facts: Facts, comparison: Comparison) -> None:
+    """Puts a run's own figures into the card of its dataset."""
+    run = RunFolder(folder)
+    name = next(one.system.name for one in comparison.evaluated if one.system.folder == folder)
+    found = of_corpus(facts, name)
+    if found is None or not run.corpus.is_dir():
+        return
+    if run.busy:
+        click.echo(f"A build is at work in {folder}: its card is left as it is.", err=True)
+        return
+    with run.locked():
+        changed = add_figures(run.corpus, ("", "measured"), found.rows)
+        Stamp(run.corpus_stamp, run.corpus).changed(changed)
+
+
 @task(cache_policy=NO_CACHE, persist_result=False)
 def write(comparison: Comparison, asked: EvaluationFolder) -> Path:
     """Writes the figures and the page; gives the path of the page."""
@@ -109,4 +130,6 @@ def write(comparison: Comparison, asked: EvaluationFolder) -> Path:
         for warning in system["warnings"]:
             click.echo(warning, err=True)
     asked.write(facts)
+    for folder in asked.folders:
+        tell_card(folder, facts, comparison)
     return write_page(facts, comparison.evaluated, asked.page)

@@ -6,6 +6,9 @@ Stage = Literal["plan", "queries", "responses", "speech", "shards"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 """What a build goes through, and where it can be told to end."""
 
+EVALUATION, EVALUATION_PAGE = "evaluation.json", "evaluation.html"
+"""What an evaluation leaves beside the files of a run, a dataset or responses."""
+
 TEMPERATURE, TOP_P, MOST_NEW_TOKENS = 0.2, 0.8, 2000
 """How the published scripts draw the tokens of a response, and where they cut it off."""
 

@@ -11,13 +11,12 @@ from huggingface_hub import DatasetCard
 from corpus.checks.inspection import Inspection
 from corpus.dataset.dataset_folder import wrong_columns
 from corpus.dataset.manifest import NAME, FileFacts, facts_of
+from schemas.names import EVALUATION, EVALUATION_PAGE
 from schemas.slots import SPLITS, SUBSETS, TEXT
 from schemas.tables import FEATURES
 
 _SHARD = re.compile(r"data/(\w+)/(\w+)-(\d{5})-of-(\d{5})\.parquet")
 _CARD_KEYS = ("license", "language", "size_categories", "task_categories", "tags")
-EVALUATED = ("evaluation.json", "evaluation.html")
-"""What an evaluation of a dataset folder leaves in it."""
 _PARTS: dict[str, tuple[str, ...]] = {
     "default": SUBSETS,
     **{str(subset): (subset,) for subset in SUBSETS},
@@ -36,7 +35,7 @@ def check_files(look: Inspection) -> None:
             gates.offend("file_missing", name)
         elif _facts(look, name) != facts:
             gates.offend("checksum", name)
-    for name in sorted(present - set(dataset.manifest.files) - {NAME, *EVALUATED}):
+    for name in sorted(present - set(dataset.manifest.files) - {NAME, EVALUATION, EVALUATION_PAGE}):
         gates.offend("file_not_in_manifest", name)
     parts: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     for name in map(dataset.name, dataset.parquet_files()):

@@ -2,16 +2,27 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 from huggingface_hub import DatasetCardData
 
+from corpus.dataset.manifest import NAME, facts_of, read_manifest, write_manifest
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.slot_layout import Plan
+from corpus.store.files import write_whole
 from schemas.slots import SPLITS, SUBSETS, TEXT
 from schemas.tables import FEATURES, TEXT_ROWS
+
+CARD = "README.md"
+FIGURES_SAID = """## How good it is
+
+By `sympatheia evaluate`, of the corpus's own responses; means with 95 % intervals over other
+queries of the same kind. `evaluation.json`, where it lies beside, has all of it.
+"""
+_FIGURES_BEGIN, _FIGURES_END = "<!-- begin evaluation -->", "<!-- end evaluation -->"
 
 TEMPLATE = Path(__file__).with_name("dataset_card.md.jinja")
 
@@ -72,7 +83,30 @@ def write_card(folder: Path, blueprint: Blueprint, tts_model: str, facts: list[S
         bibtex_key=re.sub(r"[^a-z0-9]", "", recipe.name.lower()),
     )
     text = f"---\n{metadata.to_yaml()}\n---\n\n{body.strip()}\n"
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    (folder / CARD).write_text(text, encoding="utf-8")
+
+
+def add_figures(folder: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[Path]:
+    """Puts a table of an evaluation's figures into the card of a dataset, in place of earlier ones.
+
+    Returns:
+        The files that changed: the card, and the manifest, which lists it.
+
+    Raises:
+        InvalidInput: the folder has no manifest.
+        OSError: the disk is full or fails.
+    """
+    card = folder / CARD
+    text = card.read_text(encoding="utf-8")
+    before, _, rest = text.partition(_FIGURES_BEGIN)
+    after = rest.partition(_FIGURES_END)[2] if rest else ""
+    lines = ["| " + " | ".join(row) + " |" for row in (columns, ["---"] * len(columns), *rows)]
+    section = "\n".join((_FIGURES_BEGIN, FIGURES_SAID, "", *lines, _FIGURES_END))
+    write_whole(card, f"{before.rstrip()}\n\n{section}{after or chr(10)}".encode())
+    manifest = read_manifest(folder)
+    files = manifest.files | {CARD: facts_of(card)}
+    write_manifest(folder, manifest.model_copy(update={"files": files}))
+    return [card, folder / NAME]
 
 
 def _counts(plan: Plan) -> dict[str, Counter[tuple[str, str]]]:

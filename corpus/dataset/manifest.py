@@ -15,6 +15,7 @@ from corpus.git_lfs import POINTER, is_pointer
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.prompt_files import Prompts
 from corpus.plan.user_input import decoded, explain
+from corpus.store.files import write_whole
 from schemas.prompts import AnchorFile, Phrases, RuleFile, TopicFile
 from schemas.recipe import (
     Dedup,
@@ -150,12 +151,21 @@ def describe(folder: Path, blueprint: Blueprint, rows: dict[Path, int]) -> None:
             if path.is_file()
         },
     )
-    said = {"text_rules": recipe.text.rules, "clip_rules": speech.rules}
+    write_manifest(folder, manifest)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Writes a manifest into its dataset folder.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
+    said = {"text_rules": manifest.text_rules, "clip_rules": manifest.clip_rules}
     unsaid: dict[str, Any] = {name: True for name, rules in said.items() if not rules}
-    if prompts.rules.harmful == Phrases():  # as in the prompts of an earlier release
+    if manifest.rules.harmful == Phrases():  # as in the prompts of an earlier release
         unsaid["rules"] = {"harmful"}
     content = manifest.model_dump_json(indent=1, exclude=unsaid)
-    (folder / NAME).write_text(content + "\n", encoding="utf-8")
+    write_whole(folder / NAME, (content + "\n").encode())
 
 
 def facts_of(path: Path, rows: int | None = None) -> FileFacts:

@@ -104,7 +104,9 @@ def _inputs(run: OpenRun) -> str:
     for path in (run.folder.queries, run.folder.responses, run.folder.clips):
         digest.update(sha256(path.read_bytes()).digest())
     digest.update(run.blueprint.prompts.digest.encode())
-    places = dict.fromkeys(("prompts", "adapter", "storage", "compute", "limits"), True)
+    places = dict.fromkeys(
+        ("prompts", "adapter", "evaluation", "storage", "compute", "limits"), True
+    )
     # What a judge of clips refused shows in the table of clips.
     speech = SERVING | {"judge"}
     apart: dict[str, Any] = {"llm": SERVING, "speech": speech, "shards": {"target"}} | places

@@ -13,10 +13,10 @@ from corpus.plan.prompt_files import BUNDLED
 from corpus.plan.recipe_files import load_recipe, with_overrides
 from corpus.run.run_folder import RunFolder
 from corpus.store.files import write_whole
+from schemas.names import EVALUATION, EVALUATION_PAGE
 from schemas.orders import EvaluationOrder
 from schemas.recipe_evaluation import Evaluation
 
-FIGURES, PAGE = "evaluation.json", "evaluation.html"
 MEMORY = ".evaluation"
 """The folder beside the figures that remembers what was computed and asked. Its dot keeps it out of
 what is published and checked of a dataset folder."""
@@ -77,7 +77,7 @@ class EvaluationFolder:
     @property
     def page(self) -> Path:
         """The page."""
-        return self.target / PAGE
+        return self.target / EVALUATION_PAGE
 
     def write(self, facts: Mapping[str, Any]) -> Path:
         """Puts the figures on file; gives their path.
@@ -85,19 +85,10 @@ class EvaluationFolder:
         Raises:
             OSError: the disk is full or fails.
         """
-        path = self.target / FIGURES
+        path = self.target / EVALUATION
         options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
         write_whole(path, orjson.dumps(facts, option=options) + b"\n")
         return path
-
-
-def read_figures(folder: Path) -> dict[str, Any] | None:
-    """The figures that an evaluation has left in a folder; None if none did, or not whole."""
-    try:
-        found = orjson.loads((folder / FIGURES).read_bytes())
-    except (OSError, orjson.JSONDecodeError):
-        return None
-    return found if isinstance(found, dict) and "systems" in found else None
 
 
 def named(metrics: Sequence[str]) -> tuple[str, ...]:

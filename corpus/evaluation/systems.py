@@ -47,6 +47,7 @@ class System:
 
     Attributes:
         name: how it is called: its folder's name, with its condition where the folder has several.
+        folder: where it was opened.
         kind: "corpus", "responses" or "wav".
         condition: under which it was asked; empty where there is but one.
         rows: `COLUMNS`, in order, by id.
@@ -54,6 +55,7 @@ class System:
     """
 
     name: str
+    folder: Path
     kind: str
     condition: str
     rows: pd.DataFrame
@@ -116,7 +118,7 @@ def _opened(folder: Path, name: str, settings: Evaluation) -> list[System]:
         return _conditions(folder, name)
     if is_wav_folder(folder):
         rows = _frame(read_wav_folder(folder))
-        return [System(name, "wav", "", rows, lambda ids: wavs(folder, ids))]
+        return [System(name, folder, "wav", "", rows, lambda ids: wavs(folder, ids))]
     raise InvalidInput(
         f"{folder} holds nothing to evaluate: no corpus ({MANIFEST}, of a run or a dataset "
         f"folder), no responses ({TABLE}, by 'sympatheia respond') and no WAV files with a "
@@ -149,7 +151,7 @@ def _corpus(folder: Path, name: str, settings: Evaluation) -> System:
         for row in dataset.pairs_with_audio(ids):
             yield row["id"], row["response_audio"]["bytes"]
 
-    return System(name, "corpus", "", _frame(found), sounds)
+    return System(name, folder, "corpus", "", _frame(found), sounds)
 
 
 def _conditions(folder: Path, name: str) -> list[System]:
@@ -175,6 +177,7 @@ def _conditions(folder: Path, name: str) -> list[System]:
         systems.append(
             System(
                 f"{name}/{condition}" if number else name,
+                folder,
                 "responses",
                 condition if several else "",
                 rows,

@@ -13,10 +13,8 @@ import orjson
 from corpus.errors import SympatheiaError
 from corpus.report.report_data import Facts
 from corpus.speech.clip_requests import QUERY, RESPONSE
+from schemas.names import EVALUATION
 from schemas.slots import SPLITS, SUBSETS
-
-EVALUATION = "evaluation.json"
-"""What `sympatheia evaluate` writes beside the files of a run."""
 
 EVALUATED = "evaluation"
 GROUPS = ("near_twins", "refusals", "sound", EVALUATED)

@@ -7,6 +7,7 @@ from typing import Any
 from corpus.report.report_data import Facts
 from corpus.sound.prosody import FEATURES
 
+CORPUS = "corpus"
 DASH = "-"
 PUBLISHED = " (published)"
 
@@ -104,6 +105,14 @@ def overview(facts: Facts) -> Table:
         ("", *names),
         [("responses", *sizes), *(row for row in rows if set(row[1:]) != {DASH})],
     )
+
+
+def of_corpus(facts: Facts, name: str) -> Table | None:
+    """The overview of one corpus alone; None if it is not among the systems."""
+    system = facts["systems"].get(name)
+    if system is None or system["kind"] != CORPUS:
+        return None
+    return overview(facts | {"systems": {name: system}})
 
 
 def tables(facts: Facts) -> Iterator[Table]:

@@ -5,12 +5,14 @@ from pathlib import Path
 import orjson
 
 from corpus.dataset.dataset_folder import DatasetFolder
-from corpus.errors import InvalidInput
+from corpus.errors import InvalidInput, SympatheiaError
 from corpus.report import charts
 from corpus.report.chart_parts import Chart
+from corpus.report.evaluation_tables import Table, of_corpus
 from corpus.report.page_parts import rendered
 from corpus.report.report_data import Facts, Sample, gather, samples
 from corpus.store.files import write_whole
+from schemas.names import EVALUATION
 from schemas.slots import SUBSETS
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
@@ -41,16 +43,31 @@ def write_report(dataset: DatasetFolder, output: Path | None = None) -> Path:
     target = output or folder
     page = target / "report.html"
     write_whole(target / "report.json", orjson.dumps(facts, option=orjson.OPT_INDENT_2) + b"\n")
-    write_whole(page, render(facts, list(samples(dataset))).encode())
+    judged = _judged(folder)
+    write_whole(page, render(facts, list(samples(dataset)), judged).encode())
     return page
 
 
-def render(facts: Facts, pairs: list[Sample]) -> str:
+def _judged(folder: Path) -> Table | None:
+    """What an evaluation has found of a corpus, if one has left its figures beside it."""
+    path = folder / EVALUATION
+    if not path.is_file():
+        return None
+    try:
+        return of_corpus(orjson.loads(path.read_bytes()), folder.resolve().name)
+    except (ValueError, LookupError, TypeError) as error:
+        raise SympatheiaError(
+            f"{path} is damaged. Remove it, or write it anew with 'sympatheia evaluate'."
+        ) from error
+
+
+def render(facts: Facts, pairs: list[Sample], judged: Table | None = None) -> str:
     """The page.
 
     Args:
         facts: what `corpus.report.report_data.gather` found.
         pairs: to listen to, in order.
+        judged: what an evaluation has found, if there was one.
     """
     return rendered(
         TEMPLATE,
@@ -60,6 +77,7 @@ def render(facts: Facts, pairs: list[Sample]) -> str:
         sections=[section for section in _sections(facts) if section[2]],
         total=sum(sum(counts.values()) for counts in facts["pairs"].values()),
         subsets=SUBSETS,
+        judged=judged,
     )
 
 

@@ -44,6 +44,14 @@ class Stamp:
         looks = {path.relative_to(self._root).as_posix(): _look(path) for path in files}
         write_whole(self._path, orjson.dumps({"made_from": made_from, "files": looks}))
 
+    def changed(self, files: Iterable[Path]) -> None:
+        """Says that some of the files were changed, and are still made from what they were."""
+        if not self._path.is_file():
+            return
+        stamp = orjson.loads(self._path.read_bytes())
+        stamp["files"] |= {path.relative_to(self._root).as_posix(): _look(path) for path in files}
+        write_whole(self._path, orjson.dumps(stamp))
+
     def drop(self) -> None:
         """Takes back what was said, before the files change."""
         remove(self._path)

@@ -1,6 +1,7 @@
 """The judge in an evaluation: what is made of its grades, and of what it fails to say."""
 
 import asyncio
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def system(name, queries=10, worth=WORTH, subset="neutral"):
                 tone = np.sin(np.arange(2_400) / (10 + 0.01 * number + len(name)))
                 yield row_id, encode_wav((worth[emotion] - 0.5) / 5 * tone, 24_000)
 
-    return System(name, "wav", "", rows, sounds)
+    return System(name, Path(name), "wav", "", rows, sounds)
 
 
 def judged(bench, server, *systems, **settings):

@@ -8,10 +8,12 @@ import time
 import pytest
 
 from corpus.dataset.dataset_folder import DatasetFolder
+from corpus.dataset.shard_writer import write_corpus
+from corpus.run.run_folder import RunFolder
 from tests.evaluation.test_systems import responses_folder
 from tests.support.browser import CHROMIUM, PHONE, browser_at
 from tests.support.judge_server import MODEL, JudgeServer
-from tests.support.line import start, sympatheia, typed
+from tests.support.line import open_run, start, sympatheia, typed
 
 QUICK = "prosody,invariance,intelligibility,recoverability,diversity"
 
@@ -107,6 +109,24 @@ def test_a_killed_evaluation_goes_on_and_asks_nothing_twice(run, tmp_path, share
         assert facts["systems"]["run"]["judge"]["adaptation"]["all"]["n"] == 12
         again = server.count
         assert sympatheia(*asked).returncode == 0 and server.count == again
+
+
+def test_a_runs_card_and_report_have_its_figures_and_nothing_is_packed_anew(run, shared_prefect):
+    asked = ("evaluate", run, "--metrics", "diversity")
+    for _ in range(2):  # the second time in place of the first
+        done = sympatheia(*asked)
+        assert done.returncode == 0, done.stderr
+    card = (run / "corpus" / "README.md").read_text()
+    assert card.count("| different words (distinct-1) |") == 1
+    assert typed("check", run).returncode == 0
+    report = typed("report", run)
+    assert "How good it is" in (run / "report.html").read_text(), report.stderr
+    shards = sorted((run / "corpus").rglob("*.parquet"))
+    before = [path.stat().st_mtime_ns for path in shards]
+    with open_run(RunFolder(run)) as at_work:
+        write_corpus(at_work)
+    assert [path.stat().st_mtime_ns for path in shards] == before
+    assert (run / "corpus" / "README.md").read_text() == card
 
 
 def test_figures_and_page_lie_beside_the_first_folder_and_a_dataset_stays_whole(
