@@ -246,6 +246,9 @@ class Writing:
         topic = self._plan.topic(slot, attempt)
         said, verdict = await self._compared(self._rules.of_queries, said, topic, verdict)
         text = said.text
+        if verdict.reason is None and not self._rules.of_queries.asks(OFF_TOPIC):
+            # As else it would be: embedded while it waits for its turn to be compared with others.
+            await self._closeness.of(text, text)
         if now:
             self._first_queries.add(slot.id, verdict.reason, said, _shown(slot.id, text))
             self._stop_at_culprit(self._first_queries)
