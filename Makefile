@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup setup-vllm setup-qwen-tts docs peers corpus report adapter talk server worker test test-vllm test-qwen-tts lint bench clean
+.PHONY: setup setup-vllm setup-qwen-tts docs peers corpus report adapter evaluate talk server worker test test-vllm test-qwen-tts lint bench clean
 
 corpus: $(READY)
 	$(BIN)/sympatheia build demo
@@ -19,6 +19,15 @@ adapter: corpus
 	$(BIN)/sympatheia encode runs/demo --speech-tokenizer $(TINY)/speech-tokenizer
 	$(BIN)/sympatheia train runs/demo --base $(TINY)/base
 	$(BIN)/python -m corpus.adapter.tiny compare $(TINY)/base runs/demo/adapter
+
+# Base and adapter, told the point and not, judged beside the corpus's own responses.
+ANSWER := $(BIN)/sympatheia respond runs/demo --base $(TINY)/base \
+  --speech-tokenizer $(TINY)/speech-tokenizer --decoder $(TINY)/decoder \
+  --condition affect --condition none --limit 12 --max-new-tokens 60
+evaluate: adapter
+	$(ANSWER) --output runs/demo/answers/base
+	$(ANSWER) --output runs/demo/answers/adapter --adapter runs/demo/adapter
+	$(BIN)/sympatheia evaluate runs/demo runs/demo/answers/base runs/demo/answers/adapter
 
 # The page to talk to it, over the same: with the demo's queries and adapter, if they are there.
 talk: $(READY)

@@ -25,6 +25,7 @@ import click
 
 from corpus.checks.gates import GATES
 from corpus.errors import SympatheiaError
+from corpus.evaluation.measures.registry import JUDGE, MEASURES
 from corpus.plan.recipe_keys import (
     RecipeKey,
     recipe_keys,
@@ -237,9 +238,18 @@ def checks_table() -> str:
     return "\n".join(rows)
 
 
+def measures_table() -> str:
+    """The registry of measures of an evaluation."""
+    rows = [table_row("measure", "what it says"), table_row(*["---"] * 2)]
+    rows += [table_row(f"`{measure.name}`", measure.about) for measure in MEASURES]
+    judge = "Grades of a model that hears, by rubric and emotion; where one is named."
+    return "\n".join([*rows, table_row(f"`{JUDGE}`", judge)])
+
+
 SECTIONS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
     Path("docs/build.md"): {"checks": checks_table},
     Path("docs/contributing.md"): {"wings": wings_table},
+    Path("docs/evaluate.md"): {"measures": measures_table},
     Path("docs/quality.md"): {
         "text rules": text_rules,
         "clip rules": lambda: rules_table(CLIP_RULES),
