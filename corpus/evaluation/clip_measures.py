@@ -108,7 +108,7 @@ def _begun(
         found[row_id] = {"sha": sha, PROBLEM: None}
         missing = [m for m in meters if m.digest_of(sha) not in m.records]
         asked = tuple((meter.kind, meter.argument) for meter in missing)
-        yield row_id, bench.workers.submit(_measure, sound, asked) if asked else None
+        yield row_id, bench.workers.submit(measure_clip, sound, asked) if asked else None
 
 
 def _columns(kind: Kind, record: dict[str, Any], text: str | None) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def begin() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # there is a process for every core
 
 
-def _measure(sound: bytes, asked: Sequence[tuple[Kind, str]]) -> dict[str, Any]:
+def measure_clip(sound: bytes, asked: Sequence[tuple[Kind, str]]) -> dict[str, Any]:
     """The records that are asked for of a sound file, or the problem with it."""
     try:
         return {kind: _record(kind, sound, argument) for kind, argument in asked}
