@@ -33,6 +33,7 @@ LONGEST = (
     "flows/test_outages.py",
     "flows/test_signals.py",
     "flows/test_cluster.py",
+    "flows/test_evaluation.py",
     "adapter/test_training.py",
     "flows/test_prefects_settings.py",
     "flows/test_own_vllm.py",

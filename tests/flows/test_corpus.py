@@ -17,7 +17,6 @@ import soundfile
 from datasets import Audio, load_dataset
 
 from corpus.embedding.embedder import Embedder
-from corpus.plan.blueprint import Blueprint
 from corpus.run.run_folder import RunFolder
 from corpus.store.line_log import read_log
 from tests.support.fake_servers import FakeTextServer
@@ -33,12 +32,18 @@ from tests.support.line import (
 )
 from tests.support.replies import sometimes
 
+LESS = (
+    *("--set", "emotional.pairs_per_anchor=1"),
+    *("--set", "llm.responses.candidates=1"),
+)
+"""Of the demo, which shows the same in less than half the time."""
+
 
 @pytest.fixture(scope="module")
 def demo_run(tmp_path_factory):
     """The demo, built by the command line with the embedded text model and the builtin voice."""
     folder = tmp_path_factory.mktemp("demo") / "run"
-    done = sympatheia("build", "demo", "--run-dir", folder, timeout=900)
+    done = sympatheia("build", "demo", "--run-dir", folder, *LESS, timeout=900)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     return RunFolder(folder), done.stderr
@@ -55,7 +60,8 @@ def demo_rows(demo_run):
 
 
 def test_the_demo_has_exactly_the_planned_rows(demo_run, demo_rows):
-    blueprint = Blueprint.named("demo")
+    run, _ = demo_run
+    blueprint = run.blueprint()
     planned = {pair.id: pair for pair in blueprint.plan.pairs()}
     anchors = {anchor.name: anchor for anchor in blueprint.prompts.anchors}
     found = [
@@ -64,7 +70,7 @@ def test_the_demo_has_exactly_the_planned_rows(demo_run, demo_rows):
         for row in part.remove_columns(["query_audio", "response_audio"])
     ]
     assert sorted(row["id"] for row in found) == sorted(planned)
-    assert len(found) == 48
+    assert len(found) == 36
     for row in found:
         pair = planned[row["id"]]
         anchor = anchors[pair.anchor]
@@ -90,10 +96,10 @@ def test_every_batch_of_the_demo_is_a_line_of_its_log(demo_run):
         if line["event"] == "batch":
             filled[line["stage"]] += line["filled"]
             refused.update({(line["stage"], rule): n for rule, n in line["refused"].items()})
-    assert filled == {"queries": 26, "responses": 48, "speech": 74, "shards": 48}
+    assert filled == {"queries": 14, "responses": 36, "speech": 50, "shards": 36}
     assert refused == Counter((row["stage"], row["reason"]) for row in rows(run.rejects))
     tables = {line["table"]: line["rows"] for line in lines if line["event"] == "table"}
-    assert tables["responses"] == 48
+    assert tables["responses"] == 36
 
 
 def test_the_demo_decodes_as_audio(demo_rows):
@@ -116,7 +122,7 @@ def test_all_configs_load_and_stream(demo_run):
     run, _ = demo_run
     everything = load_dataset(str(run.corpus))
     assert {name: len(part) for name, part in everything.items()}.keys() == {"train", "eval"}
-    assert sum(len(part) for part in everything.values()) == 48
+    assert sum(len(part) for part in everything.values()) == 36
     stream = load_dataset(str(run.corpus), "neutral", split="eval", streaming=True)
     stream = stream.decode(False)  # see test_the_demo_decodes_as_audio
     assert next(iter(stream))["id"].startswith("neutral-")
@@ -128,9 +134,9 @@ def test_no_query_of_the_demo_has_a_twin(demo_rows):
         for part in demo_rows.values()
         for row in part.remove_columns(["query_audio", "response_audio"])
     }
-    assert len(texts) == 26
+    assert len(texts) == 14
     vectors = Embedder("sentence-transformers/all-MiniLM-L6-v2").encode(list(texts.values()))
-    assert (vectors @ vectors.T - 2 * np.eye(26)).max() <= 0.85
+    assert (vectors @ vectors.T - 2 * np.eye(14)).max() <= 0.85
 
 
 def test_responses_to_a_neutral_query_share_its_split_and_clip(demo_run):
@@ -159,7 +165,7 @@ def test_the_demos_rejects_have_reasons(demo_run):
 
 def test_the_demo_told_how_it_got_on(demo_run):
     _, said = demo_run
-    for stage, count in (("queries", 26), ("responses", 48), ("speech", 74), ("shards", 48)):
+    for stage, count in (("queries", 14), ("responses", 36), ("speech", 50), ("shards", 36)):
         assert f"{stage}: {count} of {count}" in said
     assert "Traceback" not in said
     assert "Done. The dataset is" in said
@@ -169,7 +175,7 @@ def test_a_second_build_of_the_demo_changes_nothing(shared_prefect, demo_run):
     run, _ = demo_run
     before = files_of(run)
     kept = {path: path.stat().st_mtime_ns for path in run.corpus.rglob("*.parquet")}
-    done = sympatheia("build", "demo", "--run-dir", run.root)
+    done = sympatheia("build", "demo", "--run-dir", run.root, *LESS)
     assert done.returncode == 0, done.stderr
     assert files_of(run) == before
     assert {path: path.stat().st_mtime_ns for path in run.corpus.rglob("*.parquet")} == kept
