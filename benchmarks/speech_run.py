@@ -38,6 +38,7 @@ import openai
 from aiohttp import web
 
 from benchmarks.text_run import build
+from corpus.evaluation.published import PUBLISHED, SYMPATHEIA
 from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import read_rows
 from corpus.servers.retry_and_failover import Endpoints
@@ -59,17 +60,6 @@ AROUSAL_GATES = dict.fromkeys(("f0_mean", "f0_sd", "energy_mean", "rate", "centr
 """Least rank correlation with arousal that the project holds the builtin voice to."""
 VALENCE_F0_GATE = 0.25
 MEDIAN_ERROR_GATE, P95_ERROR_GATE = 0.0, 0.25
-
-# Published in the Sympatheia paper: the trained model's responses, (valence, arousal).
-PUBLISHED = {
-    "f0_mean": (0.28, 0.40),
-    "f0_sd": (0.23, 0.46),
-    "f0_range": (0.23, 0.45),
-    "energy_mean": (0.34, 0.19),
-    "energy_sd": (0.31, 0.06),
-    "rate": (0.01, 0.29),
-    "centroid": (0.08, 0.28),
-}
 
 PLAIN = "The ladder is in the shed behind the house next to the old bicycle and the paint."
 WORDS_STEP = 10
@@ -117,8 +107,8 @@ def builtin(folder: Path) -> dict[str, Any]:
         "queries": {"clips": len(emotional), "spearman": queries, "word_error_rate": measured},
         "gates": gates,
         "responses": {
-            name: found[name] | {"published_valence": v, "published_arousal": a}
-            for name, (v, a) in PUBLISHED.items()
+            name: found[name] | {f"published_{axis}": rho for axis, rho in published.items()}
+            for name, published in PUBLISHED["prosody"][SYMPATHEIA].items()
         },
     }
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from corpus.judge.readable_answers import TRIES
 from corpus.plan.blueprint import Blueprint
 from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import read_rows
@@ -17,7 +18,7 @@ from corpus.speech.clip_requests import QUERY, RESPONSE, clip_request, query_cli
 from corpus.speech.speech_stage import STAGE as SPEECH
 from corpus.store.digest_store import Store
 from corpus.store.line_log import read_log
-from corpus.text.assessment.graders import TRIES, graders
+from corpus.text.assessment.graders import graders
 from corpus.text.queries import STAGE as QUERIES
 from corpus.text.queries import accepted_text, query_request, standing
 from corpus.text.responses import STAGE as RESPONSES

@@ -18,6 +18,7 @@ from textwrap import shorten
 
 from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.errors import SympatheiaError, root_cause
+from corpus.judge.readable_answers import TRIES
 from corpus.plan.rules import Rules, Verdict
 from corpus.run.open_run import OpenRun
 from corpus.run.stop_when_most_refused import FirstVerdicts
@@ -306,7 +307,7 @@ class Writing:
         request = grader.request(slot, attempt.query, attempt.said.text, tried)
         what = f"{grader.says} {slot.id}, attempt {kept.attempt}"
         opinion = grader.read((await self._answer(request, request.digest(), what))[0])
-        if opinion is None and tried + 1 < graders.TRIES:
+        if opinion is None and tried + 1 < TRIES:
             self._ungraded.append((attempt, number, tried + 1))
         elif opinion is None:
             self._settle_response(attempt, grader.unreadable)

@@ -8,14 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from corpus.judge.readable_answers import UNREADABLE
 from corpus.plan.blueprint import Blueprint
 from corpus.servers.chat_requests import ChatAnswer, ChatRequest
 from corpus.text.assessment import llm_guard, llm_judge
 from corpus.text.assessment.llm_judge import Grades
 from schemas.slots import PairSlot
-
-TRIES = 3
-"""How often a model that answers in another form is asked; after that the pair is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ def graders(blueprint: Blueprint) -> list[Grader]:
     )
     judge = Grader(
         "the grades of",
-        llm_judge.UNREADABLE,
+        UNREADABLE,
         partial(llm_judge.judge_request, blueprint),
         by_judge,
     )

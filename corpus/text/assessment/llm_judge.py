@@ -10,13 +10,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from corpus.judge.readable_answers import UNREADABLE
 from corpus.plan.blueprint import Blueprint
 from corpus.servers.chat_requests import ChatAnswer, ChatRequest
 from schemas.slots import PairSlot
 
 REFUSED = "judge_"
 """Begins the reason of a pair with too low a grade; what follows names the quality."""
-UNREADABLE = "judge_unreadable"
 
 Grade = Annotated[int, Field(ge=1, le=5)]
 
