@@ -69,7 +69,7 @@ def ids(runs: list[dict]) -> list[str]:
 
 def test_the_deployments_are_registered_for_any_machine(cluster):
     pools = {}
-    for name in ("corpus", "publish", "adapter", "responses", "publish-adapter"):
+    for name in ("corpus", "publish", "adapter", "responses", "evaluation", "publish-adapter"):
         found = cluster.deployment(f"{name}/sympatheia")
         pools[name] = found["work_pool_name"]
         assert found["enforce_parameter_schema"]
