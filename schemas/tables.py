@@ -63,6 +63,8 @@ REJECTS = pa.schema(
         ("nearest_id", pa.string()),
         ("nearest_text", pa.string()),
         ("similarity", pa.float64()),
+        # Who struck it in review, and why.
+        ("note", pa.string()),
     ]
 )
 
