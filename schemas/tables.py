@@ -63,10 +63,11 @@ REJECTS = pa.schema(
         ("nearest_id", pa.string()),
         ("nearest_text", pa.string()),
         ("similarity", pa.float64()),
-        # Who struck it in review, and why.
-        ("note", pa.string()),
     ]
 )
+
+REVIEWED_REJECTS = REJECTS.append(pa.field("note", pa.string()))
+"""Of a run that people struck something in: who struck it, and why."""
 
 QUERIES = pa.schema(
     [

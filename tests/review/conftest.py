@@ -16,6 +16,7 @@ SETTINGS = (
     "llm.concurrency=4",
     "emotional.pairs_per_anchor=8",
     "neutral.queries=6",
+    "dedup.threshold=0.6",
 )
 
 
