@@ -28,6 +28,11 @@ MOST_NOTE_CHARS = 2_000
 MOST_NAME_CHARS = 80
 """Longer names of reviewers do not fit the tables."""
 
+Name = Annotated[str, Field(min_length=1, max_length=MOST_NAME_CHARS)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Ratings = dict[Name, Annotated[int, Field(ge=1, le=5)]]
+Note = Annotated[str, Field(max_length=MOST_NOTE_CHARS)]
+
 
 class Verdict(BaseModel):
     """What one reviewer says of one text or clip.
@@ -47,14 +52,12 @@ class Verdict(BaseModel):
 
     id: Annotated[str, Field(min_length=1, max_length=200)]
     role: Role
-    digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
-    reviewer: Annotated[str, Field(min_length=1, max_length=MOST_NAME_CHARS)]
+    digest: Digest | None
+    reviewer: Name
     verdict: Literal["keep", "strike"]
-    ratings: dict[
-        Annotated[str, Field(max_length=MOST_NAME_CHARS)], Annotated[int, Field(ge=1, le=5)]
-    ] = {}
-    note: Annotated[str, Field(max_length=MOST_NOTE_CHARS)] = ""
-    at: Annotated[str, Field(max_length=MOST_NAME_CHARS)]
+    ratings: Ratings = {}
+    note: Note = ""
+    at: Name
 
     @property
     def written(self) -> tuple[str, str, str, str]:

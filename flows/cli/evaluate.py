@@ -5,7 +5,15 @@ from pathlib import Path
 
 import click
 
-from flows.cli.common import AS_JSON, WrittenPath, say
+from flows.cli.common import AS_JSON, FOLDER, WrittenPath, say
+
+PORT = click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=8110,
+    show_default=True,
+    help="Port to listen on; nothing but this machine reaches it.",
+)
 
 
 @click.command()
@@ -103,3 +111,28 @@ def compare(a: str, b: str, output: Path | None, as_json: bool) -> None:
         from corpus.report.comparison_page import write_comparison
 
         say(f"Written: {write_comparison(one, other, facts, output)}")
+
+
+@click.command()
+@FOLDER
+@PORT
+@click.option("--reviewer", default="", help="Your name; the page asks for it if not given.")
+@click.option(
+    "--per-cell",
+    type=click.IntRange(0),
+    default=0,
+    help="How many pairs of each cell are shown, drawn by the seed; all if not given.",
+)
+def review(folder: Path, port: int, reviewer: str, per_cell: int) -> None:
+    """Have people listen to the pairs of a run, and strike what is not to stay.
+
+    The next build refuses what was struck and fills its places again. A verdict is on the disk, in
+    reviews.jsonl, before the page says so.
+    """
+    from corpus.review.desk import Desk
+    from corpus.review.review_server import serve
+    from corpus.run.run_folder import RunFolder
+
+    desk = Desk(RunFolder(folder), per_cell)
+    say(f"{len(desk.pairs):,} pairs to review")
+    serve(desk, reviewer, port, lambda url: say(f"Ready: open {url} in a browser; Ctrl-C ends it."))

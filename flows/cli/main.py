@@ -20,7 +20,7 @@ GROUPS = {
     "adapter": ("tokenize", "encode", "train", "say", "respond"),
     "publish": ("publish", "publish-adapter", "convert-adapter"),
     "serve": ("serve", "deploy"),
-    "evaluate": ("evaluate", "compare"),
+    "evaluate": ("evaluate", "compare", "review"),
 }
 """The commands of each module beside this one, which is imported when one of them is asked for."""
 
