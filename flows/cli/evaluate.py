@@ -123,12 +123,21 @@ def compare(a: str, b: str, output: Path | None, as_json: bool) -> None:
     default=0,
     help="How many pairs of each cell are shown, drawn by the seed; all if not given.",
 )
-def review(folder: Path, port: int, reviewer: str, per_cell: int) -> None:
+@click.option("--summary", is_flag=True, help="Print what came of it instead.")
+@AS_JSON
+def review(
+    folder: Path, port: int, reviewer: str, per_cell: int, summary: bool, as_json: bool
+) -> None:
     """Have people listen to the pairs of a run, and strike what is not to stay.
 
     The next build refuses what was struck and fills its places again. A verdict is on the disk, in
     reviews.jsonl, before the page says so.
     """
+    if as_json and not summary:
+        raise click.UsageError("--json goes with --summary.")
+    if summary:
+        _print_review(folder, as_json=as_json)
+        return
     from corpus.review.desk import Desk
     from corpus.review.review_server import serve
     from corpus.run.run_folder import RunFolder
@@ -136,3 +145,15 @@ def review(folder: Path, port: int, reviewer: str, per_cell: int) -> None:
     desk = Desk(RunFolder(folder), per_cell)
     say(f"{len(desk.pairs):,} pairs to review")
     serve(desk, reviewer, port, lambda url: say(f"Ready: open {url} in a browser; Ctrl-C ends it."))
+
+
+def _print_review(folder: Path, *, as_json: bool) -> None:
+    from corpus.review.summary import summarise
+    from corpus.run.run_folder import RunFolder
+    from flows.cli.status_tables import print_review
+
+    found = summarise(RunFolder(folder))
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        print_review(found)
