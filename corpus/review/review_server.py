@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import uvicorn
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -25,6 +26,8 @@ MAX_BODY_BYTES = 256 * 2**10
 """Forty parts with the longest notes, in four bytes a character, are 320 kB; a page sends five."""
 PAGE = Path(__file__).with_name("review.html")
 NO_STORE = {"Cache-Control": "no-store"}
+
+Body = TypeVar("Body", bound=BaseModel)
 
 
 def serve(desk: Desk, reviewer: str, port: int, ready: Callable[[str], object]) -> None:
@@ -114,7 +117,7 @@ def application(desk: Desk, reviewer: str = "") -> Starlette:
     )
 
 
-async def body_of(request: Request, kind: type[Said]) -> Said:
+async def body_of(request: Request, kind: type[Body]) -> Body:
     """The body of a request, read as what it should be.
 
     Raises:

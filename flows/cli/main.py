@@ -20,7 +20,7 @@ GROUPS = {
     "adapter": ("tokenize", "encode", "train", "say", "respond"),
     "publish": ("publish", "publish-adapter", "convert-adapter"),
     "serve": ("serve", "deploy"),
-    "evaluate": ("evaluate", "compare", "review"),
+    "evaluate": ("evaluate", "compare", "review", "listen"),
 }
 """The commands of each module beside this one, which is imported when one of them is asked for."""
 

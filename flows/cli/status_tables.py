@@ -1,4 +1,4 @@
-"""What `status`, `estimate`, `check`, `doctor`, `compare` and `anchors list` print."""
+"""What `status`, `estimate`, `check`, `doctor`, `compare`, `review` and others print."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -269,6 +269,26 @@ def print_review(facts: dict[str, Any]) -> None:
         by = ", ".join(f"{n} ({note})" if note else n for n, note in item["struck_by"].items())
         role = item["role"].replace("_", " ")
         _say(console, f"{item['id']}, {role}: struck by {by}, kept by {', '.join(item['kept_by'])}")
+
+
+def print_listening(facts: dict[str, Any]) -> None:
+    """Prints what came of a listening test: means by system and emotion, and differences."""
+    console = _console()
+    heard = f"{facts['answered']} of {facts['raters']} raters have answered"
+    _say(console, f"{heard}: {facts['ratings']:,} of {facts['expected']:,} ratings")
+    systems = facts["systems"]
+    emotions = sorted({name for found in systems.values() for name in found["emotions"]})
+    table = _table("emotion", *systems)
+    table.add_row("all", *(_mean(found["all"]) for found in systems.values()))
+    for name in emotions:
+        table.add_row(name, *(_mean(found["emotions"].get(name)) for found in systems.values()))
+    console.print(table)
+    apart = _table("A", "B", "A - B")
+    for one in facts["differences"]:
+        apart.add_row(one["a"], one["b"], _mean(one["difference"]))
+    console.print(apart)
+    published = ", ".join(f"{name} {value:.2f}" for name, value in facts["published"].items())
+    _say(console, f"Published, of other raters and queries: {published}")
 
 
 def _mean(found: dict[str, Any] | None) -> str:
