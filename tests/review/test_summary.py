@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from corpus.opened import Corpus
 from corpus.review.agreement import agreement, fleiss
 from corpus.review.desk import Desk, Part, Said
 from corpus.review.summary import summarise
@@ -117,6 +118,16 @@ def test_the_command_prints_it_and_gives_it_as_json(run):
     assert "struck by ada (cold), kept by bob" in said.stdout
     found = json.loads(typed("review", run.root, "--summary", "--json").stdout)
     assert found == summarise(run)
+
+
+def test_the_report_says_how_much_people_heard_and_struck(run):
+    assert Corpus.open(run.root).figures()["review"] is None
+    review(run, "ada", struck={0})
+    corpus = Corpus.open(run.root)
+    assert corpus.figures()["review"] == summarise(run)
+    page = corpus.write_report().read_text()
+    assert "<dt>pairs heard by 1 reviewer</dt><dd>6</dd>" in page
+    assert "<dt>texts and clips they struck</dt><dd>1</dd>" in page
 
 
 def test_of_a_run_that_nobody_reviewed_it_says_so(run):
