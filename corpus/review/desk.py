@@ -1,6 +1,7 @@
 """A reviewer's desk: the pair at each place, what they said of it, and how far they have come."""
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -92,6 +93,12 @@ class Desk:
                 for role, digest in pair.digests.items()
                 if role.endswith("clip")
             }
+            self._showing: defaultdict[str, list[int]] = defaultdict(list)
+            for place, pair in enumerate(self.pairs):
+                for digest in pair.digests.values():
+                    self._showing[digest].append(place)
+            self._totals = Counter(pair.cell for pair in self.pairs)
+            self._done: dict[str, set[int]] = {}
             self._reviews.settle(self._folder)
             self._said = self._reviews.counting()
             self._by_slot: defaultdict[tuple[str, Role], set[str]] = defaultdict(set)
@@ -102,7 +109,23 @@ class Desk:
             if verdict.digest:
                 said = self._said.setdefault((verdict.digest, verdict.role), {})
                 said[verdict.reviewer] = verdict
+                self._note_done(verdict.reviewer, self._showing.get(verdict.digest, ()))
         self._note_slots()
+
+    def _note_done(self, reviewer: str, places: Iterable[int]) -> None:
+        if reviewer in self._done:
+            self._done[reviewer] |= {place for place in places if self._is_done(place, reviewer)}
+
+    def _is_done(self, place: int, reviewer: str) -> bool:
+        digests = self.pairs[place].digests.items()
+        return all(self._of(reviewer, role, digest) for role, digest in digests)
+
+    def _done_by(self, reviewer: str) -> set[int]:
+        """The places of which a reviewer has judged every part; kept, as steps must be quick."""
+        if reviewer not in self._done:
+            self._done[reviewer] = set()
+            self._note_done(reviewer, range(len(self.pairs)))
+        return self._done[reviewer]
 
     def _note_slots(self) -> None:
         """Takes note of the slots of what was spoken of since, where pairs of them are shown."""
@@ -116,22 +139,18 @@ class Desk:
     def _of(self, reviewer: str, role: Role, digest: str) -> Verdict | None:
         return self._said.get((digest, role), {}).get(reviewer)
 
-    def is_reviewed(self, pair: Pair, reviewer: str) -> bool:
-        """Whether a reviewer has said something of every part of a pair."""
-        return all(self._of(reviewer, role, digest) for role, digest in pair.digests.items())
-
     def next_open(self, reviewer: str, after: int = -1) -> int:
         """The first place behind one that a reviewer has still to look at; the end if none."""
-        for place in range(after + 1, len(self.pairs)):
-            if not self.is_reviewed(self.pairs[place], reviewer):
-                return place
-        return len(self.pairs)
+        done, end = self._done_by(reviewer), len(self.pairs)
+        return next((place for place in range(after + 1, end) if place not in done), end)
 
     def progress(self, reviewer: str) -> list[dict[str, Any]]:
         """Per cell, how many pairs are shown, and how many of them a reviewer has reviewed."""
-        totals = Counter(pair.cell for pair in self.pairs)
-        done = Counter(pair.cell for pair in self.pairs if self.is_reviewed(pair, reviewer))
-        return [{"cell": cell, "pairs": n, "reviewed": done[cell]} for cell, n in totals.items()]
+        done = Counter(self.pairs[place].cell for place in self._done_by(reviewer))
+        return [
+            {"cell": cell, "pairs": pairs, "reviewed": done[cell]}
+            for cell, pairs in self._totals.items()
+        ]
 
     def shown(self, place: int, reviewer: str) -> dict[str, Any]:
         """The pair at a place, with what a reviewer said of it; of others nothing, who may differ.

@@ -60,9 +60,9 @@ class Verdict(BaseModel):
     at: Name
 
     @property
-    def written(self) -> tuple[str, str, str, str]:
+    def written(self) -> tuple[str, ...]:
         """By which it is known again once it is known which text or clip it means."""
-        return self.id, self.role, self.reviewer, self.at
+        return self.id, self.role, self.reviewer, self.at, self.verdict
 
 
 def now() -> str:
@@ -188,9 +188,9 @@ class Reviews:
                 else:
                     struck.clear()
 
-    def _settled(self) -> dict[tuple[str, str, str, str], list[str]]:
+    def _settled(self) -> dict[tuple[str, ...], list[str]]:
         """What each verdict on "whatever stands there" was found to mean."""
-        found: dict[tuple[str, str, str, str], list[str]] = {
+        found: dict[tuple[str, ...], list[str]] = {
             verdict.written: [] for verdict in self.verdicts if verdict.digest is None
         }
         for verdict in self.verdicts:
