@@ -22,6 +22,7 @@ from corpus.voices.speech_api import error_response, health, listen, read_body
 
 HOST = "127.0.0.1"
 """What people say of a run goes to no other machine."""
+FROM_ELSEWHERE = "To open its page from another machine, forward the port, by ssh -L perhaps."
 MAX_BODY_BYTES = 256 * 2**10
 """Forty parts with the longest notes, in four bytes a character, are 320 kB; a page sends five."""
 PAGE = Path(__file__).with_name("review.html")
@@ -57,7 +58,7 @@ def local_application(routes: list[Route]) -> Starlette:
     """An application that answers to this machine's own pages alone."""
     return Starlette(
         routes=[*routes, Route("/health", health)],
-        middleware=[Middleware(OnlyHere)],
+        middleware=[Middleware(OnlyHere, FROM_ELSEWHERE)],
         exception_handlers={**ERROR_HANDLERS, InvalidInput: _refused, OSError: _disk},
     )
 

@@ -33,30 +33,34 @@ class OnlyHere:
 
     A page of any site can have a browser ask a server on its user's machine, and by a name of its
     own that points here also read the answer. Both is told by what the browser sends along.
+
+    Args:
+        app: what is to be asked.
+        from_elsewhere: what a person does who wants to ask it from another machine, as a sentence.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, from_elsewhere: str) -> None:
         self._app = app
+        self._from_elsewhere = from_elsewhere
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers 403 to what comes from elsewhere."""
-        if scope["type"] == "http" and (why := _foreign(Headers(scope=scope))):
+        if scope["type"] == "http" and (why := self._foreign(Headers(scope=scope))):
             await error_response(403, why)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-
-def _foreign(headers: Headers) -> str | None:
-    """Why a request comes from elsewhere; None if it does not."""
-    host, origin = headers.get("host", ""), headers.get("origin")
-    if not _names_this_machine(host):
-        return (
-            f"This server answers to this machine's own names, such as localhost, and not to "
-            f"{host!r:.80}. To let others in, start it with --host and an address of the network."
-        )
-    if origin is not None and urlsplit(origin).netloc != host:
-        return f"A page of {origin!r:.80} may not ask this server; its own page may."
-    return None
+    def _foreign(self, headers: Headers) -> str | None:
+        """Why a request comes from elsewhere; None if it does not."""
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if not _names_this_machine(host):
+            return (
+                f"This server answers to this machine's own names, such as localhost, and not to "
+                f"{host!r:.80}. {self._from_elsewhere}"
+            )
+        if origin is not None and urlsplit(origin).netloc != host:
+            return f"A page of {origin!r:.80} may not ask this server; its own page may."
+        return None
 
 
 def _names_this_machine(host: str) -> bool:

@@ -33,6 +33,7 @@ MAX_BODY_BYTES = 32 * 2**20
 """A minute of stereo at 96 kHz and 16 bits is 23 MB, and 31 MB in base64."""
 MOST_WAITING = 16
 """Questions at once, the one that is being answered among them: half a gigabyte at most."""
+OTHERS = "To let others in, start it with --host and an address of the network."
 PAGE = Path(__file__).with_name("talk.html")
 
 
@@ -125,7 +126,7 @@ def application(system: SpeechSystem, shown: Shown, *, only_here: bool = True) -
     ]
     return Starlette(
         routes=routes,
-        middleware=[Middleware(OnlyHere)] if only_here else [],
+        middleware=[Middleware(OnlyHere, OTHERS)] if only_here else [],
         exception_handlers={**ERROR_HANDLERS, BadRequest: _refused},
     )
 
