@@ -22,6 +22,7 @@ from corpus.compute.background import Background
 from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.errors import SympatheiaError, in_words
 from corpus.plan.blueprint import Blueprint
+from corpus.review.verdicts import struck_in_review
 from corpus.run.event_log import logged
 from corpus.run.open_run import OpenRun
 from corpus.run.progress import Progress
@@ -68,7 +69,8 @@ def at_work(folder: RunFolder, blueprint: Blueprint, until: Stage) -> Iterator["
         blueprint = folder.adopt(blueprint)
         with logged(folder.log), open_store(folder.store, blueprint.recipe.storage.url) as store:
             progress = Progress(folder.progress, store.sync)
-            work = Work(OpenRun(blueprint, folder, store, progress), until)
+            in_review = struck_in_review(folder)
+            work = Work(OpenRun(blueprint, folder, store, progress, in_review), until)
             with _told(work), shown(progress):
                 _open[key] = work
                 try:

@@ -66,6 +66,9 @@ REJECTS = pa.schema(
     ]
 )
 
+REVIEWED_REJECTS = REJECTS.append(pa.field("note", pa.string()))
+"""Of a run that people struck something in: who struck it, and why."""
+
 QUERIES = pa.schema(
     [
         ("query_id", pa.string()),

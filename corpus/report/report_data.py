@@ -18,6 +18,7 @@ import orjson
 from corpus.dataset.dataset_folder import REMEDY, DatasetFolder
 from corpus.errors import SympatheiaError
 from corpus.report.page_parts import mp3
+from corpus.review.summary import summarise
 from corpus.run.progress_file import read_progress
 from corpus.run.run_folder import TRAINED, RunFolder
 from corpus.run.stage_tables import Row, read_rows
@@ -89,6 +90,7 @@ def gather(dataset: DatasetFolder) -> Facts:
         "refusals": None,
         "sound": None,
         "cost": None,
+        "review": None,
         "training": _training(run.adapter / TRAINED),
     }
     if run.queries.is_file():
@@ -103,6 +105,8 @@ def gather(dataset: DatasetFolder) -> Facts:
             "sound": _sound(dataset),
             "cost": _cost(run, counted.pairs.total()),
         }
+    if run.reviews.is_file():
+        facts["review"] = summarise(run)
     return facts
 
 

@@ -26,6 +26,7 @@ class RunFolder:
         self.store = root / "store"
         self.decisions = root / "decisions.jsonl"
         self.strikes = root / "strikes.jsonl"
+        self.reviews = root / "reviews.jsonl"
         self.progress = root / "progress.json"
         self.log = root / "log.jsonl"
         self.queries = root / "tables" / "queries.parquet"

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from corpus.errors import SympatheiaError
 from corpus.store.files import whole_file
-from schemas.tables import REJECTS
+from schemas.tables import REJECTS, REVIEWED_REJECTS
 
 ROWS_AT_ONCE = 5_000
 """Rows held in memory while a table is read or written."""
@@ -79,8 +79,12 @@ def replace_rejects(path: Path, stages: tuple[str, ...], rows: Iterable[Row]) ->
 
 def _replace_rejects(path: Path, stages: tuple[str, ...], rows: Iterable[Row]) -> None:
     others = [r for r in read_rows(path) if r["stage"] not in stages] if path.exists() else []
-    blank = dict.fromkeys(REJECTS.names)
+    blank = dict.fromkeys(REVIEWED_REJECTS.names)
     both = [*others, *(blank | row for row in rows)]
     order = ("queries", "responses", "speech")
     both.sort(key=lambda row: order.index(row["stage"]))
-    write_table(path, REJECTS, both)
+    # Without the column where nobody struck anything, so that such a file stays as it ever was.
+    schema = REVIEWED_REJECTS if any(row.get("note") for row in both) else REJECTS
+    if schema is REJECTS:
+        both = [{name: row[name] for name in REJECTS.names} for row in both]
+    write_table(path, schema, both)

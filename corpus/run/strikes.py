@@ -7,9 +7,12 @@ refuses it for that reason, as if a rule had, and fills its slot anew. All else 
 A text is known by the digest of the request that made it, which is one attempt at one slot. Strikes
 are put on file in groups, of which each is what one whole stage found: so a build that is killed
 and continued strikes the same, in the same order, as one that was not.
+
+What people strike, clips too, is on a file of theirs, and may be taken back: then what stood before
+stands again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +22,9 @@ import orjson
 
 from corpus.plan.rules import Verdict
 from corpus.store.line_log import Log, damaged, read_log
+
+STRUCK_IN_REVIEW = "struck_in_review"
+"""The reason of a text or clip that a person struck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +47,17 @@ class Strike:
 class Strikes:
     """The strikes of a run, on file.
 
+    Args:
+        path: the file.
+        in_review: what people struck, by digest of text or clip, with who did and why.
+
     Raises:
         SympatheiaError: the file was changed on disk.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, in_review: Mapping[str, str] | None = None) -> None:
         self._path = path
+        self._in_review = in_review or {}
         self._reasons: dict[str, str] = {}
         for number, entry in enumerate(read_log(path), start=1):
             try:
@@ -61,12 +72,26 @@ class Strikes:
     @property
     def digest(self) -> str:
         """SHA-256 over all of them: with others, other texts stay."""
-        return sha256(orjson.dumps(self._reasons, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        reasons = dict.fromkeys(self._in_review, STRUCK_IN_REVIEW) | self._reasons
+        return sha256(orjson.dumps(reasons, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+    def reason(self, digest: str) -> str | None:
+        """Why a text or clip was struck; None if it was not."""
+        found = STRUCK_IN_REVIEW if digest in self._in_review else None
+        return self._reasons.get(digest, found)
 
     def over(self, digest: str, verdict: Verdict) -> Verdict:
         """The verdict on a text, which is that it was struck if it was."""
-        reason = self._reasons.get(digest)
+        reason = self.reason(digest)
         return Verdict(reason) if reason else verdict
+
+    def taken_back(self, digest: str, reason: str | None) -> bool:
+        """Whether what was refused for this reason was struck in review and is not any more."""
+        return reason == STRUCK_IN_REVIEW and digest not in self._in_review
+
+    def note(self, digest: str) -> str | None:
+        """Who struck a text or clip in review, and what they say of it."""
+        return self._in_review.get(digest)
 
     def add(self, strikes: Sequence[Strike]) -> None:
         """Puts what one stage has found on file; all of it is on the disk then, or nothing.

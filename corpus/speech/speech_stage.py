@@ -227,6 +227,8 @@ class _Speaking:
     async def _accepted_before(self, slot: ClipSlot) -> Take | None:
         """The take that the slot had when the stage last ended, if it still stands."""
         before = self._accepted.get(slot.name)
+        if self._one_is_back(slot):
+            return None
         if not before or self._takes.request(slot, before.attempt).digest() != before.digest:
             return None
         if before.digest not in self._store.clip_measures:  # the store is another one
@@ -238,6 +240,15 @@ class _Speaking:
         self._refuse(slot, [row for row in rows if row["attempt"] < take.attempt])
         return take
 
+    def _one_is_back(self, slot: ClipSlot) -> bool:
+        """Whether a clip of the slot that was struck in review is struck no more."""
+        return any(
+            self._run.strikes.taken_back(
+                self._takes.request(slot, row["attempt"]).digest(), row["reason"]
+            )
+            for row in self.refused.get(slot.name, ())
+        )
+
     async def _next(self, slot: ClipSlot) -> Take | None:
         """The first take that the rules keep; None if they refuse all that may be made."""
         self.refused.pop(slot.name, None)
@@ -245,7 +256,8 @@ class _Speaking:
             take = await self._takes.take(slot, attempt)
             if take.reason is None:
                 return take
-            facts = {"slot": slot.name, "attempt": attempt, "text": slot.text}
+            note = self._run.strikes.note(take.digest)
+            facts = {"slot": slot.name, "attempt": attempt, "text": slot.text, "note": note}
             self._refuse(slot, [{"stage": STAGE, **facts, "reason": take.reason}])
             if self._first.culprit:
                 break

@@ -87,6 +87,8 @@ class Takes:
         """
         request = self.request(slot, attempt)
         digest = request.digest()
+        if struck := self._run.strikes.reason(digest):
+            return Take(attempt, digest, reason=struck)
         name = f"{slot.role} {slot.id}"
         measures, made_now = await self._measures(request, digest, name)
         heard = HeardClip(measures, len(slot.text.split()))

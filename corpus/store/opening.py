@@ -3,7 +3,8 @@
 from functools import partial
 from pathlib import Path
 
-from corpus.store.digest_store import Store
+from corpus.store.clips import Blobs, Place
+from corpus.store.digest_store import CLIP_SUFFIX, CLIPS, Store
 
 
 def open_store(root: Path, url: str = "") -> Store:
@@ -22,3 +23,22 @@ def open_store(root: Path, url: str = "") -> Store:
     from corpus.store.shared_store import share  # brings the libraries of object storage
 
     return Store(root, partial(share, url=url))
+
+
+def place_of_clips(root: Path, url: str = "") -> Place:
+    """Where the clips of a store lie, for who only listens to them.
+
+    Args:
+        root: as of `open_store`.
+        url: likewise.
+
+    Raises:
+        InvalidInput: no installed library opens such an address.
+        SympatheiaError: the place cannot be reached, or refuses.
+    """
+    own = Blobs(root / CLIPS, CLIP_SUFFIX)
+    if not url:
+        return own
+    from corpus.store.shared_store import share
+
+    return share(root, own, url=url)[1]

@@ -12,11 +12,14 @@ the file ends. In a run that grows, the accepted queries on file stand, in their
 slots are judged against them; a query leaves only when the request that made it is no longer in
 the plan, or when it breaks a rule of today. Its slot's attempts are then judged anew, in order,
 from the answers in the store, before another is asked for.
+
+A query that a person struck gives its slot to the next attempt. It stays among those that others
+must not resemble, so that it can take its place again if the strike is taken back.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from types import NoneType
@@ -26,6 +29,7 @@ from corpus.errors import SympatheiaError
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.rules import Verdict
 from corpus.plan.user_input import one_line
+from corpus.run.strikes import STRUCK_IN_REVIEW, Strikes
 from corpus.servers.chat_requests import ChatAnswer, ChatRequest, problem
 from corpus.store.digest_store import Store
 from corpus.store.line_log import Log, damaged
@@ -70,6 +74,11 @@ class Decision:
     nearest: str | None = None
     similarity: float | None = None
     text: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What those that resemble it name it by: its slot, with the attempt if it was struck."""
+        return f"{self.slot}#{self.attempt}" if self.reason == STRUCK_IN_REVIEW else self.slot
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -135,6 +144,22 @@ class Decisions:
         gone += [slot_id for slot_id in self._by_slot if slot_id not in planned]
         self.let_go(gone)
 
+    def review(self, strikes: Strikes) -> None:
+        """Has what people struck be refused, and what they no longer strike stand again.
+
+        What was refused before it stays refused, so that taking a strike back gives what was.
+        """
+        changed = {}
+        for slot_id, history in self._by_slot.items():
+            reviewed = _reviewed(history, strikes)
+            if reviewed != history:
+                changed[slot_id] = reviewed
+        entries: list[dict[str, object]] = []
+        for slot_id, history in changed.items():
+            entries += [{"slot": slot_id, "verdict": LEFT}, *map(_entry, history)]
+        self._log.append(entries)
+        self._by_slot.update(changed)
+
     def let_go(self, slot_ids: Iterable[str]) -> None:
         """Takes back every decision about some slots, to be taken anew.
 
@@ -174,6 +199,17 @@ def standing(entries: Iterable[dict[str, Any]], path: Path) -> defaultdict[str, 
             why = f"line {number} is no decision: {one_line(str(error))}"
             raise damaged(path, why) from error
     return by_slot
+
+
+def _reviewed(history: list[Decision], strikes: Strikes) -> list[Decision]:
+    """The decisions about a slot, as those who reviewed them have it now."""
+    for number, decision in enumerate(history):
+        if strikes.taken_back(decision.digest, decision.reason):
+            return [*history[:number], replace(decision, reason=None)]
+    *before, last = history
+    if last.reason is None and strikes.reason(last.digest) == STRUCK_IN_REVIEW:
+        return [*before, replace(last, reason=STRUCK_IN_REVIEW)]
+    return history
 
 
 def _require_next(decision: Decision, history: list[Decision]) -> None:

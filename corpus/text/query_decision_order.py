@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.plan.rules import Verdict
 from corpus.run.open_run import OpenRun
+from corpus.run.strikes import STRUCK_IN_REVIEW
 from corpus.servers.chat_requests import ChatAnswer
 from corpus.text.assessment.closeness import Closeness, judged_by_closeness
 from corpus.text.cleaning import clean
@@ -38,6 +39,8 @@ from schemas.slots import QuerySlot
 JUDGE_AT_ONCE = 256
 """Queries embedded and judged in one go: enough for full batches, few enough that responses of
 the first need not wait long."""
+PLACED = (None, STRUCK_IN_REVIEW)
+"""Reasons with which a query is one that others must not resemble: it stands, or might again."""
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +117,7 @@ class QueryJudging:
             return query_request(self._blueprint, slot, attempt).digest()
 
         self._decisions.settle(self.slots, digest_of)
+        self._decisions.review(self._strikes)
         decided = [slot for slot in self.slots if self._decisions.of(slot.id)]
         standing: dict[str, Verdict] = {}
         changed: list[str] = []
@@ -132,7 +136,7 @@ class QueryJudging:
             if slot.id not in standing and len(history) < self._max_attempts:
                 self._rounds[len(history)].append(index)
         if any(self._rounds.values()):
-            await self._place(list(standing))
+            await self._place()
         return standing
 
     def _judge_anew(self, slots: list[QuerySlot]) -> list[tuple[QuerySlot, Verdict | None]]:
@@ -170,13 +174,19 @@ class QueryJudging:
                 found[n] = judged_by_closeness(rules, found[n][0], cosine, found[n][1])
         return [verdict for _, verdict in found]
 
-    async def _place(self, standing: list[str]) -> None:
-        """Puts what stands before everything that is still to be compared."""
-        for start in range(0, len(standing), JUDGE_AT_ONCE):
-            part = standing[start : start + JUDGE_AT_ONCE]
-            digests = [self._decisions.of(slot_id)[-1].digest for slot_id in part]
-            texts = [accepted_text(self._store, digest) for digest in digests]
-            self._accepted.add(part, await asyncio.to_thread(self._embed, texts))
+    async def _place(self) -> None:
+        """Puts what stands, or might again, before everything that is still to be compared."""
+        placed = [
+            decision
+            for slot in self.slots
+            for decision in self._decisions.of(slot.id)
+            if decision.reason in PLACED
+        ]
+        for start in range(0, len(placed), JUDGE_AT_ONCE):
+            part = placed[start : start + JUDGE_AT_ONCE]
+            texts = [accepted_text(self._store, decision.digest) for decision in part]
+            vectors = await asyncio.to_thread(self._embed, texts)
+            self._accepted.add([decision.name for decision in part], vectors)
 
     # What is decided now
 
@@ -224,25 +234,28 @@ class QueryJudging:
 
     async def _decide(self, attempt: int, block: list[int]) -> None:
         candidates = [self._arrived.pop((attempt, index)) for index in block]
-        usable = [
-            (self.slots[index].id, candidate.text)
-            for index, candidate in zip(block, candidates, strict=True)
-            if candidate.verdict.reason is None
-        ]
-        likenesses = {found.id: found for found in await asyncio.to_thread(self._compare, usable)}
-        decisions = []
-        for index, candidate in zip(block, candidates, strict=True):
-            decision = Decision(
+        decided = [
+            Decision(
                 self.slots[index].id,
                 attempt,
                 candidate.digest,
                 candidate.verdict.reason,
                 text=candidate.answer,
             )
-            if found := likenesses.get(decision.slot):
+            for index, candidate in zip(block, candidates, strict=True)
+        ]
+        usable = [
+            (decision.name, candidate.text)
+            for decision, candidate in zip(decided, candidates, strict=True)
+            if decision.reason in PLACED
+        ]
+        likenesses = {found.id: found for found in await asyncio.to_thread(self._compare, usable)}
+        decisions = []
+        for decision in decided:
+            if found := likenesses.get(decision.name):
                 decision = replace(
                     decision,
-                    reason=None if found.accepted else NEAR_DUPLICATE,
+                    reason=decision.reason if found.accepted else NEAR_DUPLICATE,
                     nearest=found.nearest_id,
                     similarity=found.similarity,
                 )

@@ -90,7 +90,7 @@ class Writing:
             at_work, self._rules, decisions, embedder, self._closeness, self._follow_decision
         )
         self.written = Written(Standing.on_file(at_work.folder) if with_responses else Standing())
-        self._choice = ResponseChoice(at_work.blueprint, self.written)
+        self._choice = ResponseChoice(at_work.blueprint, self.written, at_work.strikes)
         self._graders = graders.graders(at_work.blueprint)
 
         self._first_queries = FirstVerdicts(

@@ -13,6 +13,7 @@ from itertools import count
 
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.rules import Verdict
+from corpus.run.strikes import Strikes
 from corpus.servers.chat_requests import ChatRequest
 from corpus.text.queries import Decision
 from corpus.text.responses import Kept, Written, response_request
@@ -67,10 +68,11 @@ class ResponseChoice:
     Args:
         blueprint: what is to be made.
         written: what stands, and where what is kept and what is refused goes.
+        strikes: the texts that are not to stay.
     """
 
-    def __init__(self, blueprint: Blueprint, written: Written) -> None:
-        self._blueprint, self._written = blueprint, written
+    def __init__(self, blueprint: Blueprint, written: Written, strikes: Strikes) -> None:
+        self._blueprint, self._written, self._strikes = blueprint, written, strikes
         self._candidates = blueprint.recipe.llm.responses.candidates
         self._max_attempts = blueprint.recipe.llm.max_attempts
         self._good: defaultdict[str, list[Attempt]] = defaultdict(list)
@@ -85,12 +87,23 @@ class ResponseChoice:
         standing = self._written.standing.kept.get(slot.id)
         if standing:
             request = response_request(self._blueprint, slot, query, standing.attempt)
-            if request.digest() == standing.digest:
+            if request.digest() == standing.digest and not self._one_is_back(slot, query):
                 return standing.attempt, request
-            del self._written.standing.kept[slot.id]  # it is no longer in the plan
+            # It is no longer in the plan, or one that a person struck is to stand again.
+            del self._written.standing.kept[slot.id]
         tried = set(self._tried(slot))
         attempt = next(number for number in count() if number not in tried)
         return attempt, response_request(self._blueprint, slot, query, attempt)
+
+    def _one_is_back(self, slot: PairSlot, query: str) -> bool:
+        """Whether one that was struck in review before what stands is struck no more."""
+        return any(
+            self._strikes.taken_back(
+                response_request(self._blueprint, slot, query, row["attempt"]).digest(),
+                row["reason"],
+            )
+            for row in self._written.standing.rows(slot.id)
+        )
 
     def _tried(self, slot: PairSlot) -> Iterator[int]:
         yield from (decision.attempt for decision in self._written.refused_responses[slot.id])

@@ -60,7 +60,7 @@ async def write_texts(
             written = await writing.run()
         finally:
             store.sync()  # tables must not outlive what they rest on
-            rows = _reject_rows(plan, decisions, store, writing.written)
+            rows = _reject_rows(run, decisions, writing.written)
             replace_rejects(folder.rejects, stages, rows)
             # With it go the vectors of all queries, which nothing below needs.
             del writing
@@ -133,7 +133,9 @@ def _response_rows(plan: Plan, written: Written, store: Store) -> Iterator[Row]:
         }
 
 
-def _reject_rows(plan: Plan, decisions: Decisions, store: Store, written: Written) -> Iterator[Row]:
+def _reject_rows(run: OpenRun, decisions: Decisions, written: Written) -> Iterator[Row]:
+    plan, store = run.blueprint.plan, run.store
+
     def rows(stage: str, refused: Iterable[Decision]) -> Iterator[Row]:
         for decision in refused:
             # One that was lost, and is not had again because the run fails, cannot be told.
@@ -147,10 +149,12 @@ def _reject_rows(plan: Plan, decisions: Decisions, store: Store, written: Writte
                     "nearest_id": decision.nearest,
                     "nearest_text": nearest_text(decision),
                     "similarity": decision.similarity,
+                    "note": run.strikes.note(decision.digest),
                 }
 
     def nearest_text(decision: Decision) -> str | None:
-        history = decisions.of(decision.nearest) if decision.nearest else []
+        slot_id, _, struck = (decision.nearest or "").partition("#")
+        history = decisions.of(slot_id)[: int(struck) + 1 if struck else None]
         there = history and history[-1].digest in store.completions
         return accepted_text(store, history[-1].digest) if there else None
 

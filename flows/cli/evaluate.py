@@ -5,7 +5,15 @@ from pathlib import Path
 
 import click
 
-from flows.cli.common import AS_JSON, WrittenPath, say
+from flows.cli.common import AS_JSON, FOLDER, WrittenPath, say
+
+PORT = click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=8110,
+    show_default=True,
+    help="Port to listen on; nothing but this machine reaches it.",
+)
 
 
 @click.command()
@@ -103,3 +111,125 @@ def compare(a: str, b: str, output: Path | None, as_json: bool) -> None:
         from corpus.report.comparison_page import write_comparison
 
         say(f"Written: {write_comparison(one, other, facts, output)}")
+
+
+@click.command()
+@FOLDER
+@PORT
+@click.option("--reviewer", default="", help="Your name; the page asks for it if not given.")
+@click.option(
+    "--per-cell",
+    type=click.IntRange(0),
+    default=0,
+    help="How many pairs of each cell are shown, drawn by the seed; all if not given.",
+)
+@click.option("--summary", is_flag=True, help="Print what came of it instead.")
+@AS_JSON
+def review(
+    folder: Path, port: int, reviewer: str, per_cell: int, summary: bool, as_json: bool
+) -> None:
+    """Have people listen to the pairs of a run, and strike what is not to stay.
+
+    The next build refuses what was struck and fills its places again. A verdict is on the disk, in
+    reviews.jsonl, before the page says so.
+    """
+    if as_json and not summary:
+        raise click.UsageError("--json goes with --summary.")
+    if summary:
+        _print_review(folder, as_json=as_json)
+        return
+    from corpus.review.desk import Desk
+    from corpus.review.review_server import serve
+    from corpus.run.run_folder import RunFolder
+
+    desk = Desk(RunFolder(folder), per_cell)
+    say(f"{len(desk.pairs):,} pairs to review")
+    serve(desk, reviewer, port, lambda url: say(f"Ready: open {url} in a browser; Ctrl-C ends it."))
+
+
+def _print_review(folder: Path, *, as_json: bool) -> None:
+    from corpus.review.summary import summarise
+    from corpus.run.run_folder import RunFolder
+    from flows.cli.status_tables import print_review
+
+    found = summarise(RunFolder(folder))
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        print_review(found)
+
+
+@click.command()
+@click.argument(
+    "responses",
+    nargs=-1,
+    metavar="RESPONSES...",
+    type=WrittenPath(path_type=Path, exists=True, file_okay=False),
+)
+@click.option("--raters", type=click.IntRange(1), default=20, show_default=True, help="How many.")
+@click.option(
+    "--queries",
+    type=click.IntRange(1),
+    default=6,
+    show_default=True,
+    help="For each of them; each is answered by every system.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
+@PORT
+@click.option(
+    "--output",
+    type=WrittenPath(path_type=Path, file_okay=False),
+    help="Write a page for each rater to hand out into this folder, and serve nothing.",
+)
+@click.option("--summary", is_flag=True, help="Print what came of the test instead.")
+@AS_JSON
+def listen(
+    responses: tuple[Path, ...],
+    raters: int,
+    queries: int,
+    seed: int,
+    port: int,
+    output: Path | None,
+    summary: bool,
+    as_json: bool,
+) -> None:
+    """Have raters hear what systems answer, without knowing whose it is, and rate how it fits.
+
+    RESPONSES are folders as 'evaluate' takes them, at least two systems. The test lies in the first
+    of them (.listening), or in --output; ratings of pages that were handed out go into its folder
+    ratings.
+    """
+    if as_json and not summary:
+        raise click.UsageError("--json goes with --summary.")
+    if not responses and not (summary and output):
+        raise click.UsageError("Name the folders of the systems to be heard.")
+    from corpus.review.listening_test import FOLDER as OWN
+
+    folder = output or responses[0] / OWN
+    if summary:
+        _print_listening(folder, as_json=as_json)
+        return
+    from corpus.evaluation.systems import open_systems
+    from corpus.review import listening_pages
+    from corpus.review.listening_test import prepare
+    from schemas.recipe_evaluation import Evaluation
+
+    test = prepare(folder, open_systems(responses, Evaluation()), raters, queries, seed)
+    say(f"{', '.join(test.systems)}: {raters} raters, {queries} queries each, {folder}")
+    if output:
+        for page in listening_pages.write_pages(folder, test):
+            click.echo(page)
+        return
+    told = "Ready: open {}?rater=N in a browser, N from 1 to {}; Ctrl-C ends it."
+    listening_pages.serve(folder, test, port, lambda url: say(told.format(url, test.raters)))
+
+
+def _print_listening(folder: Path, *, as_json: bool) -> None:
+    from corpus.review.ratings import summarise
+    from flows.cli.status_tables import print_listening
+
+    found = summarise(folder)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        print_listening(found)

@@ -20,7 +20,7 @@ GROUPS = {
     "adapter": ("tokenize", "encode", "train", "say", "respond"),
     "publish": ("publish", "publish-adapter", "convert-adapter"),
     "serve": ("serve", "deploy"),
-    "evaluate": ("evaluate", "compare"),
+    "evaluate": ("evaluate", "compare", "review", "listen"),
 }
 """The commands of each module beside this one, which is imported when one of them is asked for."""
 
@@ -104,7 +104,7 @@ def _end_stopped() -> NoReturn:
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     # A server has nothing to continue.
     again = " What was saved is kept: run the same command again to continue from there."
-    say("Stopped." if command == "serve" else f"Stopped.{again}")
+    say("Stopped." if command in ("serve", "review", "listen") else f"Stopped.{again}")
     # Threads that compute would be waited for, and every file is closed by now.
     os._exit(128 + (stopped_by() or signal.SIGINT))
 

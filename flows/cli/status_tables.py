@@ -1,4 +1,4 @@
-"""What `status`, `estimate`, `check`, `doctor`, `compare` and `anchors list` print."""
+"""What `status`, `estimate`, `check`, `doctor`, `compare`, `review` and others print."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ WIDE = 200
 """Columns of a table that goes into a pipe or a file."""
 NUMBERS = (
     *("done", "of", "accepted", "times", "found", "limit", "from", "to"),
-    *("share", "A", "B", "difference"),
+    *("share", "A", "B", "difference", "looked at", "kept", "struck"),
 )
 
 
@@ -242,6 +242,66 @@ def print_comparison(facts: dict[str, Any]) -> None:
             texts = pair[name]
             said = f"  {name.upper()}: {texts['query_text']} -> {texts['response_text']}"
             console.print(said, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_review(facts: dict[str, Any]) -> None:
+    """Prints what people said of a run: counts, ratings, agreement and what is disputed."""
+    console = _console()
+    if not facts["items"]:
+        console.print("Nobody has reviewed anything of this run yet.")
+        return
+    names, told = ", ".join(facts["reviewers"]), facts["agreement"]
+    heard = f"{facts['pairs']:,} of {facts['planned']:,} pairs"
+    kept = facts["items"] - facts["struck"]
+    _say(console, f"{heard}, by {names}: {kept:,} texts and clips kept, {facts['struck']:,} struck")
+    table = _table("cell", "of", "looked at", "kept", "struck", *facts["ratings"])
+    for cell, n in facts["cells"].items():
+        rated = [_mean(found.get(cell)) for found in facts["ratings"].values()]
+        counts = (str(n[key]) for key in ("pairs", "looked_at", "kept", "struck"))
+        table.add_row(cell, *counts, *rated)
+    table.add_row("all", "", "", "", "", *(_mean(of["all"]) for of in facts["ratings"].values()))
+    console.print(table)
+    if told["things"]:
+        kappa = "cannot be told" if told["kappa"] is None else f"{told['kappa']:.2f}"
+        shared = f"Of {told['things']:,} that more than one judged, all agree on"
+        _say(console, f"{shared} {told['agreed']:.0%}; {told['measure']}: {kappa}")
+    for item in facts["disagreements"][:LARGEST_LIST]:
+        by = ", ".join(f"{n} ({note})" if note else n for n, note in item["struck_by"].items())
+        role = item["role"].replace("_", " ")
+        _say(console, f"{item['id']}, {role}: struck by {by}, kept by {', '.join(item['kept_by'])}")
+
+
+def print_listening(facts: dict[str, Any]) -> None:
+    """Prints what came of a listening test: means by system and emotion, and differences."""
+    console = _console()
+    heard = f"{facts['answered']} of {facts['raters']} raters have answered"
+    _say(console, f"{heard}: {facts['ratings']:,} of {facts['expected']:,} ratings")
+    systems = facts["systems"]
+    emotions = sorted({name for found in systems.values() for name in found["emotions"]})
+    table = _table("emotion", *systems)
+    table.add_row("all", *(_mean(found["all"]) for found in systems.values()))
+    for name in emotions:
+        table.add_row(name, *(_mean(found["emotions"].get(name)) for found in systems.values()))
+    console.print(table)
+    apart = _table("A", "B", "A - B")
+    for one in facts["differences"]:
+        apart.add_row(one["a"], one["b"], _mean(one["difference"]))
+    console.print(apart)
+    published = ", ".join(f"{name} {value:.2f}" for name, value in facts["published"].items())
+    _say(console, f"Published, of other raters and queries: {published}")
+
+
+def _mean(found: dict[str, Any] | None) -> str:
+    """A mean with its interval, as far as there is one."""
+    if found is None:
+        return ""
+    if found["low"] is None:
+        return f"{found['mean']:.2f}"
+    return f"{found['mean']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(*columns: str) -> Table:

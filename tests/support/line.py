@@ -9,11 +9,12 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 import yaml
 
 from corpus.dataset.shard_writer import write_corpus
@@ -30,6 +31,7 @@ from corpus.speech.speech_stage import speak_all
 from corpus.store.files import write_whole
 from corpus.store.opening import open_store
 from corpus.text.text_stage import write_texts
+from flows import work
 from flows.cli.main import main
 from schemas.names import STAGES
 
@@ -82,6 +84,15 @@ def opened(pool: Endpoints) -> Open:
 def shared_embedder(model: str) -> EmbeddingProcess:
     """One for all tests of a session: each would take seconds to start."""
     return EmbeddingProcess(model)
+
+
+@contextmanager
+def embedding_once() -> Iterator[None]:
+    """One process that embeds for all builds of this process: each would take seconds to start."""
+    with pytest.MonkeyPatch.context() as patch:
+        shared = lambda model, _: nullcontext(shared_embedder(model))  # noqa: E731
+        patch.setattr(work, "EmbeddingProcess", shared)
+        yield
 
 
 def write_run(

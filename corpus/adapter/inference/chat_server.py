@@ -10,25 +10,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from corpus.adapter.inference.chat_api import MOST_TOKENS, BadRequest, completion, read_question
 from corpus.adapter.inference.corpus_queries import CorpusQuery, queries_to_ask
 from corpus.adapter.inference.speech_system import LONGEST_SECONDS, Parts, SpeechSystem
 from corpus.adapter.model import is_random
 from corpus.dataset.dataset_folder import DatasetFolder
-from corpus.errors import SympatheiaError, in_words
 from corpus.plan.prompt_files import BUNDLED, read_anchors
+from corpus.voices.local_pages import ERROR_HANDLERS, PAGE_HEADERS, OnlyHere
 from corpus.voices.speech_api import error_response, health, listen, read_body
 from schemas.prompts import Anchor
 
@@ -36,16 +33,8 @@ MAX_BODY_BYTES = 32 * 2**20
 """A minute of stereo at 96 kHz and 16 bits is 23 MB, and 31 MB in base64."""
 MOST_WAITING = 16
 """Questions at once, the one that is being answered among them: half a gigabyte at most."""
+OTHERS = "To let others in, start it with --host and an address of the network."
 PAGE = Path(__file__).with_name("talk.html")
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; "
-    "style-src 'unsafe-inline'; connect-src 'self'; media-src blob:; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-"""Of the page: it takes nothing from elsewhere, sends nothing elsewhere, and is kept nowhere."""
 
 
 @dataclass(frozen=True)
@@ -137,14 +126,8 @@ def application(system: SpeechSystem, shown: Shown, *, only_here: bool = True) -
     ]
     return Starlette(
         routes=routes,
-        middleware=[Middleware(_OnlyHere)] if only_here else [],
-        exception_handlers={
-            HTTPException: _failed,
-            BadRequest: _refused,
-            SympatheiaError: _could_not,
-            ClientDisconnect: _gone,
-            Exception: _broke,
-        },
+        middleware=[Middleware(OnlyHere, OTHERS)] if only_here else [],
+        exception_handlers={**ERROR_HANDLERS, BadRequest: _refused},
     )
 
 
@@ -210,69 +193,10 @@ class _Turns:
         self._lock.release()
 
 
-class _OnlyHere:
-    """Lets in what this machine asks by its own name, and no page of another site.
-
-    A page of any site can have a browser ask a server on its user's machine, and by a name of its
-    own that points here also read the answer. Both is told by what the browser sends along.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers 403 to what comes from elsewhere."""
-        if scope["type"] == "http" and (why := _foreign(Headers(scope=scope))):
-            await error_response(403, why)(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
-
-
-def _foreign(headers: Headers) -> str | None:
-    """Why a request comes from elsewhere; None if it does not."""
-    host, origin = headers.get("host", ""), headers.get("origin")
-    if not _names_this_machine(host):
-        return (
-            f"This server answers to this machine's own names, such as localhost, and not to "
-            f"{host!r:.80}. To let others in, start it with --host and an address of the network."
-        )
-    if origin is not None and urlsplit(origin).netloc != host:
-        return f"A page of {origin!r:.80} may not ask this server; its own page may."
-    return None
-
-
-def _names_this_machine(host: str) -> bool:
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ip_address(name).is_loopback
-    except ValueError:  # neither a name with a port nor an address
-        return False
-
-
 async def _page(_: Request) -> Response:
-    return HTMLResponse(PAGE.read_text(encoding="utf-8"), headers=HEADERS)
-
-
-async def _failed(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    answer = error_response(error.status_code, error.detail)
-    answer.headers.update(error.headers or {})
-    return answer
+    return HTMLResponse(PAGE.read_text(encoding="utf-8"), headers=PAGE_HEADERS)
 
 
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, BadRequest)
     return error_response(400, str(error), field=error.field)
-
-
-async def _could_not(_: Request, error: Exception) -> Response:
-    assert isinstance(error, SympatheiaError)
-    return error_response(500, in_words(error))
-
-
-async def _gone(_: Request, __: Exception) -> Response:
-    return Response(status_code=204)  # which nobody reads
-
-
-async def _broke(_: Request, __: Exception) -> Response:
-    return error_response(500, "The answer failed. Where the server was started it says why.")

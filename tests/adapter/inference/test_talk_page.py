@@ -4,10 +4,10 @@ import io
 import re
 from contextlib import contextmanager
 
-import numpy as np
 import pytest
 
 from tests.support.browser import CHROMIUM, DESKTOP, browser_at
+from tests.support.contrast import contrast
 from tests.support.served_system import parts_in, served
 from tests.support.voice_server import hum
 
@@ -212,17 +212,3 @@ def test_its_words_stand_out_from_what_lies_behind_them(address, scheme):
             assert contrast(colours[front], colours[behind]) >= 4.5, (front, behind)
     assert contrast(colours["on-accent"], colours["accent"]) >= 4.5
     assert contrast(colours["line"], colours["paper"]) >= 3
-
-
-def contrast(one, other):
-    """The contrast ratio of two colours, as WCAG 2 defines it."""
-    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-def luminance(colour):
-    digits = colour.removeprefix("#")
-    digits = "".join(2 * one for one in digits) if len(digits) == 3 else digits
-    parts = np.array([int(digits[n : n + 2], 16) for n in (0, 2, 4)]) / 255
-    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])

@@ -1,0 +1,1 @@
+"""What people say of it: verdicts on what a run has, and a blind listening test."""
