@@ -22,7 +22,6 @@ from corpus.errors import InvalidInput, SympatheiaError
 from corpus.run.progress import Progress
 from corpus.run.stage_tables import read_rows
 from schemas.slots import SUBSETS, Split, Subset
-from schemas.tables import ROWS, TEXT_ROWS
 
 if TYPE_CHECKING:  # what judges and draws takes seconds to import: when it is asked to
     import pandas
@@ -74,7 +73,7 @@ class Corpus:
         """Pairs, a subset after the other, in it a split, in it in slot order.
 
         Args:
-            subset: "emotional" or "neutral"; both if None.
+            subset: "emotional", "neutral" or "grid"; all if None.
             split: "train" or "eval"; both if None.
             audio: whether they have `query_audio` and `response_audio`, each with the `bytes` of a
                 FLAC file.
@@ -82,7 +81,7 @@ class Corpus:
         Raises:
             SympatheiaError: a file is missing or damaged.
         """
-        return self.dataset.pairs(subset, split, (ROWS if audio else TEXT_ROWS).names)
+        return self.dataset.pairs(subset, split, self.dataset.columns if audio else None)
 
     def pair(self, pair_id: str) -> Row:
         """One pair, with its audio.
@@ -177,7 +176,7 @@ class Corpus:
         if table != PAIRS:
             return _frame([self._table(table)])
         shards = [path for path in self.dataset.readable if path.parent.name in SUBSETS]
-        return _frame(shards, TEXT_ROWS.names)
+        return _frame(shards, self.dataset.text_columns)
 
     def _table(self, name: str) -> Path:
         run = self.dataset.run

@@ -23,6 +23,7 @@ __all__ = [
     "Emotional",
     "Evaluation",
     "EvaluationJudge",
+    "Grid",
     "HearingJudge",
     "Judge",
     "Limits",
@@ -72,6 +73,35 @@ class Neutral(Section):
             "this times the anchors.",
         ),
     ] = 500
+
+
+class Grid(Section):
+    """The grid: neutral queries, answered at points between the anchors."""
+
+    queries: Annotated[
+        StrictInt,
+        Field(
+            ge=0,
+            le=99_999,
+            description="Neutral queries, each answered at points of the plane between the "
+            "anchors; 0: no grid.",
+        ),
+    ] = 0
+    points: Annotated[
+        StrictInt,
+        Field(
+            ge=0,
+            le=99,
+            description="Points at which each query of the grid is answered, so pairs are the one "
+            "times the other. No two points of a query are close to each other.",
+        ),
+    ] = 0
+
+    @model_validator(mode="after")
+    def _has_points(self) -> "Grid":
+        if self.queries and not self.points:
+            raise ValueError(f"queries is {self.queries} and points is 0: set both, or neither")
+        return self
 
 
 class Split(Section):
@@ -239,6 +269,7 @@ class Recipe(Section):
     ] = "all"
     emotional: Emotional = Emotional()
     neutral: Neutral = Neutral()
+    grid: Grid = Grid()
     split: Split = Split()
     llm: Llm = Llm()
     text: Text = Text()
@@ -253,9 +284,11 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _something_to_make(self) -> "Recipe":
-        if not self.emotional.pairs_per_anchor and not self.neutral.queries:
+        sizes = (self.emotional.pairs_per_anchor, self.neutral.queries, self.grid.queries)
+        if not any(sizes):
             raise ValueError(
-                "emotional.pairs_per_anchor and neutral.queries are both 0: nothing to make"
+                "emotional.pairs_per_anchor, neutral.queries and grid.queries are all 0: nothing "
+                "to make"
             )
         return self
 

@@ -1,6 +1,9 @@
 """Arrow schemas: the corpus's rows, the rejects, and the tables that stages hand to each other."""
 
 import json
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import pyarrow as pa
 
@@ -34,24 +37,52 @@ _ROW_FIELDS = [
     ("response_attempt", pa.int32()),
 ]
 
+ADDED: dict[str, pa.DataType] = {
+    "blend": pa.list_(pa.struct([("anchor", pa.string()), ("weight", pa.float64())])),
+}
+"""Columns that the rows of a corpus have where a subset of it fills them; null in other subsets."""
+
 _ARROW_TO_DATASETS = {pa.string(): "string", pa.float64(): "float64", pa.int32(): "int32"}
 
-FEATURES: dict[str, dict[str, object]] = {
-    name: {"sampling_rate": SAMPLE_RATE, "_type": "Audio"}
-    if kind == AUDIO
-    else {"dtype": _ARROW_TO_DATASETS[kind], "_type": "Value"}
-    for name, kind in _ROW_FIELDS
-}
-"""The rows' features in the notation of the `datasets` library."""
 
-# The metadata key by which `datasets` and the Hub see audio in a struct of bytes and path.
-ROWS = pa.schema(
-    _ROW_FIELDS,
-    metadata={"huggingface": json.dumps({"info": {"features": FEATURES}}, sort_keys=True)},
-)
+def _feature(kind: pa.DataType) -> dict[str, Any]:
+    if kind == AUDIO:
+        return {"sampling_rate": SAMPLE_RATE, "_type": "Audio"}
+    if pa.types.is_list(kind):
+        return {"feature": _feature(kind.value_type), "_type": "List"}
+    if pa.types.is_struct(kind):
+        return {field.name: _feature(field.type) for field in kind}
+    return {"dtype": _ARROW_TO_DATASETS[kind], "_type": "Value"}
 
-TEXT_ROWS = pa.schema([field for field in ROWS if field.type != AUDIO])
-"""The rows of the light config, without audio."""
+
+def features(columns: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """The rows' features in the notation of the `datasets` library, with some of `ADDED`."""
+    return {field.name: _feature(field.type) for field in rows_with(columns)}
+
+
+@cache
+def rows_with(columns: Sequence[str] = ()) -> pa.Schema:
+    """The schema of rows with some of `ADDED`."""
+    fields = pa.schema([*_ROW_FIELDS, *((name, ADDED[name]) for name in columns)])
+    found = {field.name: _feature(field.type) for field in fields}
+    # The key by which `datasets` and the Hub see audio in a struct of bytes and path.
+    return fields.with_metadata(
+        {"huggingface": json.dumps({"info": {"features": found}}, sort_keys=True)}
+    )
+
+
+@cache
+def text_rows_with(columns: Sequence[str] = ()) -> pa.Schema:
+    """The same for the light config, without audio."""
+    return pa.schema([field for field in rows_with(columns) if field.type != AUDIO])
+
+
+ROWS = rows_with()
+"""The rows of a corpus to which no subset adds anything."""
+TEXT_ROWS = text_rows_with()
+"""The same without audio."""
+SOUNDS = frozenset(field.name for field in ROWS if field.type == AUDIO)
+"""The columns of clips."""
 
 REJECTS = pa.schema(
     [

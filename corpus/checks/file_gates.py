@@ -9,20 +9,14 @@ import yaml
 from huggingface_hub import DatasetCard
 
 from corpus.checks.inspection import Inspection
-from corpus.dataset.dataset_folder import wrong_columns
+from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.dataset.manifest import NAME, FileFacts, facts_of
 from schemas.names import EVALUATION, EVALUATION_PAGE
-from schemas.slots import SPLITS, SUBSETS, TEXT
-from schemas.tables import FEATURES
+from schemas.slots import SPLITS, TEXT
+from schemas.tables import features
 
 _SHARD = re.compile(r"data/(\w+)/(\w+)-(\d{5})-of-(\d{5})\.parquet")
 _CARD_KEYS = ("license", "language", "size_categories", "task_categories", "tags")
-_PARTS: dict[str, tuple[str, ...]] = {
-    "default": SUBSETS,
-    **{str(subset): (subset,) for subset in SUBSETS},
-    TEXT: SUBSETS,
-}
-"""The card's configs, and the subsets whose rows each has."""
 
 
 def check_files(look: Inspection) -> None:
@@ -40,7 +34,7 @@ def check_files(look: Inspection) -> None:
     parts: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     for name in map(dataset.name, dataset.parquet_files()):
         match = _SHARD.fullmatch(name)
-        if match and match[1] in (*SUBSETS, TEXT) and match[2] in SPLITS:
+        if match and match[1] in (*dataset.blueprint.plan.subsets, TEXT) and match[2] in SPLITS:
             parts[match[1], match[2]].append((int(match[3]), int(match[4])))
         else:
             gates.offend("shard_name", name)
@@ -60,6 +54,16 @@ def _facts(look: Inspection, name: str) -> FileFacts:
     return FileFacts(bytes=path.stat().st_size, sha256=look.shard(path).digest, rows=facts.rows)
 
 
+def _configs(dataset: DatasetFolder) -> dict[str, tuple[str, ...]]:
+    """The card's configs, and the subsets whose rows each has."""
+    subsets = dataset.blueprint.plan.subsets
+    return {
+        "default": subsets,
+        **{str(subset): (subset,) for subset in subsets},
+        TEXT: subsets,
+    }
+
+
 def check_card(look: Inspection) -> None:
     """The card can be read, has the Hub's metadata, and its configs have the rows planned."""
     dataset, gates = look.dataset, look.gates
@@ -75,7 +79,7 @@ def check_card(look: Inspection) -> None:
     for key in _CARD_KEYS:
         if not data.get(key):
             gates.offend("card", f"its metadata has no {key}")
-    for config, subsets in _PARTS.items():
+    for config, subsets in _configs(dataset).items():
         for split in SPLITS:
             rows = sum(
                 slot.query.split == split and slot.query.subset in subsets
@@ -110,12 +114,12 @@ def check_parquet(look: Inspection) -> None:
         if meta is None or schema is None:
             gates.offend("unreadable", f"{name}: {shard.problem}")
             continue
-        wrong = wrong_columns(path, schema)
+        wrong = dataset.wrong_columns(path, schema)
         if wrong:
             gates.offend("columns", f"{name}: {wrong}")
             continue
         dataset.readable.append(path)
-        if path.parent.name != TEXT and not _has_features(schema):
+        if path.parent.name != TEXT and not _has_features(schema, dataset.blueprint.plan.columns):
             gates.offend("features", name)
         groups = [meta.row_group(n) for n in range(meta.num_row_groups)]
         if not all(group.column(0).has_offset_index for group in groups):
@@ -130,11 +134,12 @@ def check_parquet(look: Inspection) -> None:
     gates.measure("largest_row_group_bytes", largest_group, slow)
 
 
-def _has_features(schema: pa.Schema) -> bool:
+def _has_features(schema: pa.Schema, added: tuple[str, ...]) -> bool:
     """Whether `datasets` sees what the format promises, audio above all."""
     from datasets import Features  # type: ignore[import-untyped]
 
     read = Features.from_arrow_schema(schema).to_dict()
     return all(
-        read.get(name, {}).get("_type") == feature["_type"] for name, feature in FEATURES.items()
+        read.get(name, {}).get("_type") == feature.get("_type")
+        for name, feature in features(added).items()
     )

@@ -147,7 +147,12 @@ GATES = (
         "Where a row belongs follows from the plan alone. On the wrong side an evaluation is asked "
         "what was trained on.",
     ),
-    Gate("null", "rows without a value in some column", "rows", "Each row has all of its columns."),
+    Gate(
+        "null",
+        "rows without a value in some column",
+        "rows",
+        "Each row has all columns of every corpus.",
+    ),
     Gate("subset", "rows of another subset than planned", "rows", "Or in the folder of another."),
     Gate(
         "query_id",
@@ -163,16 +168,20 @@ GATES = (
     ),
     Gate(
         "coordinates",
-        "rows with another valence or arousal than their anchor",
+        "rows with another valence or arousal than their anchor or their point",
         "rows",
         "An adapter is told these, so a wrong one teaches it wrongly.",
     ),
     Gate(
-        "topic", "rows with a topic that the prompts do not have", "rows", "Another prompts folder?"
+        "added",
+        "rows with other values than planned in a column of their subset, such as `blend`",
+        "rows",
+        "Only a corpus with such a subset has the column. In rows of other subsets it is null.",
     ),
     Gate(
-        "style", "rows with another style than their anchor's", "rows", "It says how a clip sounds."
+        "topic", "rows with a topic that the prompts do not have", "rows", "Another prompts folder?"
     ),
+    Gate("style", "rows with another style than planned", "rows", "It says how a clip sounds."),
     Gate("voice", "rows with another voice than the recipe's", "rows", "It says who speaks."),
     Gate(
         "pairs_lacking_in_a_cell",

@@ -23,14 +23,12 @@ from corpus.dataset.dataset_folder import (
     DatasetFolder,
     batches,
     opened,
-    wrong_columns,
 )
 from corpus.git_lfs import POINTER, is_pointer
 from corpus.run.cache_folder import cache_folder
 from corpus.run.progress import Progress
 from corpus.run.up_to_date import code_digest
 from corpus.store.files import write_whole
-from schemas.slots import SUBSETS
 
 CLIPS, TEXTS, QUERIES = "clips", "texts", "near-duplicates"
 STAGES = (CLIPS, TEXTS, QUERIES)
@@ -107,7 +105,8 @@ class Inspection:
     def __post_init__(self) -> None:
         slots = self.dataset.slots.values()
         pairs: dict[str, int] = {
-            part: sum(slot.query.subset == part for slot in slots) for part in SUBSETS
+            part: sum(slot.query.subset == part for slot in slots)
+            for part in self.dataset.blueprint.plan.subsets
         }
         totals: dict[str, dict[str, int]] = {
             CLIPS: {part: 2 * count for part, count in pairs.items()},
@@ -130,7 +129,7 @@ class Inspection:
     def has_rows(self, path: Path) -> bool:
         """Whether a Parquet file can be read and has the format's columns."""
         schema = self.shard(path).schema
-        return schema is not None and not wrong_columns(path, schema)
+        return schema is not None and not self.dataset.wrong_columns(path, schema)
 
 
 def _read_whole(path: Path, memory: Memory) -> ReadShard:

@@ -12,6 +12,7 @@ from corpus.text.cleaning import clean
 from corpus.text.near_duplicate_queries import Accepted, Vectors
 from corpus.text.text_rejection_rules import TextRules
 from schemas.slots import SPLITS, SUBSETS, TEXT, PairSlot
+from schemas.tables import ADDED
 
 TRAIN = SPLITS[0]
 BLOCK = 1024
@@ -23,6 +24,8 @@ def check_rows(look: Inspection) -> None:
     dataset, gates = look.dataset, look.gates
     gates.open("id_missing", "id_unknown", "id_twice", "order", "split", "null")
     gates.open("subset", "query_id", "emotion", "coordinates", "topic", "style", "voice")
+    if dataset.blueprint.plan.columns:
+        gates.open("added")
     seen: Counter[str] = Counter()
     place = {slot_id: n for n, slot_id in enumerate(dataset.slots)}
     topics = frozenset(dataset.blueprint.prompts.topics)
@@ -67,16 +70,19 @@ def _offences(
     dataset: DatasetFolder, slot: PairSlot, row: Row, part: str, topics: frozenset[str]
 ) -> dict[str, bool]:
     blueprint, voice = dataset.blueprint, dataset.manifest.voice
-    anchor = blueprint.plan.anchors[slot.anchor]
+    room = blueprint.room(slot)
+    target, added = room.target(slot), room.added(slot)
+    where = (target.valence, target.arousal)
     asked, answered = blueprint.query_manner(slot.query), blueprint.response_manner(slot)
     emotions = (row["query_emotion"], row["response_emotion"])
     voices = (row["query_voice"], row["response_voice"])
     return {
-        "null": any(value is None for value in row.values()),
+        "null": any(value is None for name, value in row.items() if name not in ADDED),
         "subset": not row["subset"] == part == slot.query.subset,
         "query_id": row["query_id"] != slot.query.id,
         "emotion": emotions != (slot.query.emotion, slot.anchor),
-        "coordinates": (row["valence"], row["arousal"]) != (anchor.valence, anchor.arousal),
+        "coordinates": (row["valence"], row["arousal"]) != where,
+        "added": any(row[name] != added.get(name) for name in blueprint.plan.columns),
         "topic": row["topic"] not in topics,
         "style": (row["query_style"], row["response_style"]) != (asked.style, answered.style),
         "voice": voices != (voice.query_voice, voice.response_voice),

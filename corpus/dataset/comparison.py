@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import chain
 
 from corpus.dataset.dataset_folder import DatasetFolder
-from schemas.tables import ROWS, TEXT_ROWS
 
 DIGEST_BYTES = 8
 """Of one value, kept in its place; two values in 10^19 are taken for alike that are not."""
@@ -45,7 +45,8 @@ def compared(one: DatasetFolder, other: DatasetFolder, *, audio: bool) -> Compar
     Raises:
         SympatheiaError: a file of one of them is missing or damaged.
     """
-    columns = [name for name in (ROWS if audio else TEXT_ROWS).names if name != "id"]
+    both = (side.columns if audio else side.text_columns for side in (one, other))
+    columns = [name for name in dict.fromkeys(chain(*both)) if name != "id"]
     before, after = _digests(one, columns), _digests(other, columns)
     changed: defaultdict[str, list[str]] = defaultdict(list)
     unchanged = 0
@@ -66,11 +67,12 @@ def compared(one: DatasetFolder, other: DatasetFolder, *, audio: bool) -> Compar
 
 def _digests(dataset: DatasetFolder, columns: Sequence[str]) -> dict[str, bytes]:
     """Of each row the digests of its values, one behind the other."""
+    there = [name for name in columns if name in dataset.columns]
     return {
         row["id"]: b"".join(
-            blake2b(_content(row[name]), digest_size=DIGEST_BYTES).digest() for name in columns
+            blake2b(_content(row.get(name)), digest_size=DIGEST_BYTES).digest() for name in columns
         )
-        for _, row in dataset.first_rows(columns=("id", *columns))
+        for _, row in dataset.first_rows(columns=["id", *there])
     }
 
 

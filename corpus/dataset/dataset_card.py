@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from huggingface_hub import DatasetCardData
@@ -14,7 +15,7 @@ from corpus.plan.blueprint import Blueprint
 from corpus.plan.slot_layout import Plan
 from corpus.store.files import write_whole
 from schemas.slots import SPLITS, SUBSETS, TEXT
-from schemas.tables import FEATURES, TEXT_ROWS
+from schemas.tables import SOUNDS, features
 
 CARD = "README.md"
 FIGURES_SAID = """## How good it is
@@ -64,7 +65,7 @@ def write_card(folder: Path, blueprint: Blueprint, tts_model: str, facts: list[S
         task_categories=["audio-to-audio", "text-to-speech"],
         tags=["audio", "synthetic", "emotion", "spoken-dialogue", "valence-arousal"],
         configs=_configs(facts),
-        dataset_info=_dataset_info(facts),
+        dataset_info=_dataset_info(facts, plan.columns),
     )
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
@@ -75,6 +76,7 @@ def write_card(folder: Path, blueprint: Blueprint, tts_model: str, facts: list[S
         prompts_digest=blueprint.prompts.digest,
         tts_model=tts_model,
         facts=spoken,
+        rooms=list(plan.rooms.values()),
         rows=rows,
         hours=sum(fact.seconds for fact in spoken) / 3600,
         queries=plan.query_count,
@@ -144,14 +146,22 @@ def _configs(facts: list[SplitFacts]) -> list[dict[str, object]]:
     return configs
 
 
-def _dataset_info(facts: list[SplitFacts]) -> list[dict[str, object]]:
-    everything = [
-        {"name": name, "dtype": feature["dtype"]}
-        if feature["_type"] == "Value"
-        else {"name": name, "dtype": {"audio": {"sampling_rate": feature["sampling_rate"]}}}
-        for name, feature in FEATURES.items()
-    ]
-    texts = [feature for feature in everything if feature["name"] in TEXT_ROWS.names]
+def _feature(name: str, feature: dict[str, Any]) -> dict[str, object]:
+    """A feature in the notation of the card's metadata."""
+    match feature.get("_type"):
+        case "Audio":
+            return {"name": name, "dtype": {"audio": {"sampling_rate": feature["sampling_rate"]}}}
+        case "List":  # of records
+            return {
+                "name": name,
+                "list": [_feature(*field) for field in feature["feature"].items()],
+            }
+    return {"name": name, "dtype": feature["dtype"]}
+
+
+def _dataset_info(facts: list[SplitFacts], added: tuple[str, ...]) -> list[dict[str, object]]:
+    everything = [_feature(name, feature) for name, feature in features(added).items()]
+    texts = [feature for feature in everything if feature["name"] not in SOUNDS]
     infos: list[dict[str, object]] = []
     for name, part in _parts(facts).items():
         splits = [

@@ -19,7 +19,7 @@ from corpus.git_lfs import POINTER, is_pointer
 from corpus.plan.user_input import one_line
 from corpus.run.run_folder import RunFolder
 from schemas.slots import SPLITS, SUBSETS, TEXT, Split, Subset
-from schemas.tables import ROWS, TEXT_ROWS
+from schemas.tables import ADDED, ROWS, SOUNDS, rows_with, text_rows_with
 
 Row = dict[str, Any]
 
@@ -58,6 +58,26 @@ class DatasetFolder:
         self.manifest, self.blueprint = opened_manifest(self.root)
         self.slots = {pair.id: pair for pair in self.blueprint.plan.pairs()}
 
+    @property
+    def columns(self) -> list[str]:
+        """Of its rows, with the clips."""
+        names: list[str] = rows_with(self.blueprint.plan.columns).names
+        return names
+
+    @property
+    def text_columns(self) -> list[str]:
+        """Of its rows, without the clips."""
+        return [name for name in self.columns if name not in SOUNDS]
+
+    def wrong_columns(self, path: Path, schema: pa.Schema) -> str:
+        """The columns that a Parquet file has or lacks beside those it should have, or nothing."""
+        added = self.blueprint.plan.columns
+        wanted = text_rows_with(added) if path.parent.name == TEXT else rows_with(added)
+        if schema.equals(wanted):
+            return ""
+        wrong = {field.name for field in schema} ^ {field.name for field in wanted}
+        return one_line(", ".join(sorted(wrong))) or "other types"
+
     def name(self, path: Path) -> str:
         """A file's name within the folder."""
         return path.relative_to(self.root).as_posix()
@@ -91,7 +111,7 @@ class DatasetFolder:
                     schema, rows = file.schema_arrow, file.metadata.num_rows
             except UNREADABLE as error:
                 raise unreadable(path) from error
-            wrong = wrong_columns(path, schema)
+            wrong = self.wrong_columns(path, schema)
             if wrong:
                 raise SympatheiaError(f"{path} has other columns than a corpus: {wrong}. {REMEDY}")
             if rows != listed[path]:
@@ -121,29 +141,32 @@ class DatasetFolder:
                     f"{self.root}' shows what is wrong."
                 )
 
-    def rows(
-        self, part: str, columns: Sequence[str] = TEXT_ROWS.names
-    ) -> Iterator[tuple[Path, Row]]:
+    def rows(self, part: str, columns: Sequence[str] | None = None) -> Iterator[tuple[Path, Row]]:
         """The rows of a subset or of the light config, in file order, each with its file.
 
         They come as they are, for who looks at what may be damaged.
+
+        Args:
+            part: the subset, or the light config.
+            columns: all but the audio if None.
         """
         for path in self.readable:
             if path.parent.name == part:
-                yield from ((path, row) for row in shard_rows(path, columns))
+                rows = shard_rows(path, self.text_columns if columns is None else columns)
+                yield from ((path, row) for row in rows)
 
     def first_rows(
         self,
         subset: Subset | None = None,
         split: Split | None = None,
-        columns: Sequence[str] = TEXT_ROWS.names,
+        columns: Sequence[str] | None = None,
     ) -> Iterator[tuple[Path, Row]]:
         """The first row of each planned id: a subset after the other, and in it a split.
 
         Each comes with its file, as it is.
 
         Args:
-            subset: whose rows alone; those of both if None.
+            subset: whose rows alone; those of every one if None.
             split: whose rows alone; those of both if None.
             columns: `id` among them; all but the audio if not given.
         """
@@ -160,7 +183,7 @@ class DatasetFolder:
         self,
         subset: Subset | None = None,
         split: Split | None = None,
-        columns: Sequence[str] = TEXT_ROWS.names,
+        columns: Sequence[str] | None = None,
     ) -> Iterator[Row]:
         """As `first_rows`, and none lacks a value.
 
@@ -181,7 +204,7 @@ class DatasetFolder:
                 continue
             for group in row_groups(path):
                 if any(row["id"] in ids for row in shard_rows(path, ("id",), (group,))):
-                    for row in shard_rows(path, groups=(group,)):
+                    for row in shard_rows(path, self.columns, (group,)):
                         if row["id"] in ids:
                             yield whole_row(path, row)
 
@@ -203,7 +226,7 @@ def shard_rows(
     Raises:
         SympatheiaError: the file is missing or damaged.
     """
-    at_once = ROWS_AT_ONCE if set(columns) <= set(TEXT_ROWS.names) else CLIPS_AT_ONCE
+    at_once = ROWS_AT_ONCE if SOUNDS.isdisjoint(columns) else CLIPS_AT_ONCE
     try:
         with opened(path) as file:
             for batch in batches(file, at_once, columns, groups):
@@ -227,28 +250,16 @@ def unreadable(path: Path) -> SympatheiaError:
     return SympatheiaError(f"{path} is damaged. {REMEDY}")
 
 
-def schema_of(path: Path) -> pa.Schema:
-    """The columns that a Parquet file of a dataset should have."""
-    return TEXT_ROWS if path.parent.name == TEXT else ROWS
-
-
-def wrong_columns(path: Path, schema: pa.Schema) -> str:
-    """The columns that a Parquet file has or lacks beside those it should have, or nothing."""
-    wanted = schema_of(path)
-    if schema.equals(wanted):
-        return ""
-    wrong = {field.name for field in schema} ^ {field.name for field in wanted}
-    return one_line(", ".join(sorted(wrong))) or "other types"
-
-
 def whole_row(path: Path, row: Row) -> Row:
-    """A row of a Parquet file, in which there is a value in each column.
+    """A row of a Parquet file, in which there is a value in each column of every corpus.
 
     Raises:
         SympatheiaError: one is missing, or is no number where one should be.
     """
     for name, value in row.items():
         given = value.get("bytes") if isinstance(value, dict) else value
+        if given is None and name in ADDED:
+            continue  # by another subset
         if given is None or given == b"" or (isinstance(given, float) and not math.isfinite(given)):
             which = one_line(str(row["id"]))
             raise SympatheiaError(f"The row {which} of {path} has no {name}. {REMEDY}")

@@ -14,12 +14,14 @@ from corpus.errors import InvalidInput
 from corpus.git_lfs import POINTER, is_pointer
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.prompt_files import Prompts
+from corpus.plan.subsets.registry import ROOMS
 from corpus.plan.user_input import decoded, explain
 from corpus.store.files import write_whole
 from schemas.prompts import AnchorFile, Phrases, RuleFile, TopicFile
 from schemas.recipe import (
     Dedup,
     Emotional,
+    Grid,
     Neutral,
     Recipe,
     RuleName,
@@ -68,7 +70,7 @@ class Manifest(_Part):
     """What `check` needs to know of a dataset, and nothing of where it was made.
 
     `text_rules` and `clip_rules` are what the recipe said of rules, and are left out where it said
-    nothing. `layout`, of a corpus that was imported, has its slots by cell (see
+    nothing, as are optional subsets of which the corpus has none. `layout`, of a corpus that was imported, has its slots by cell (see
     `corpus.plan.slot_layout.LAYOUT`).
     """
 
@@ -78,6 +80,7 @@ class Manifest(_Part):
     anchors: tuple[str, ...]
     emotional: Emotional
     neutral: Neutral
+    grid: Grid = Grid()
     split: Split
     dedup: Dedup
     voice: Voice
@@ -103,6 +106,7 @@ class Manifest(_Part):
             anchors=self.anchors,
             emotional=self.emotional,
             neutral=self.neutral,
+            grid=self.grid,
             split=self.split,
             dedup=self.dedup,
             text=Text(rules=self.text_rules),
@@ -131,6 +135,7 @@ def describe(folder: Path, blueprint: Blueprint, rows: dict[Path, int]) -> None:
         anchors=tuple(plan.anchors),
         emotional=recipe.emotional,
         neutral=recipe.neutral,
+        grid=recipe.grid,
         split=recipe.split,
         dedup=recipe.dedup,
         voice=Voice(
@@ -162,6 +167,11 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """
     said = {"text_rules": manifest.text_rules, "clip_rules": manifest.clip_rules}
     unsaid: dict[str, Any] = {name: True for name, rules in said.items() if not rules}
+    unsaid |= {
+        name: True
+        for name, room in ROOMS.items()
+        if room.optional and not getattr(getattr(manifest, name), room.size)
+    }
     if manifest.rules.harmful == Phrases():  # as in the prompts of an earlier release
         unsaid["rules"] = {"harmful"}
     content = manifest.model_dump_json(indent=1, exclude=unsaid)

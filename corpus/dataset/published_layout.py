@@ -119,15 +119,16 @@ def _export_row(slot: PairSlot, path: Path, row: Row, root: Path) -> None:
         index = query_index
         pair = {"index": index, **shared, "source_emotion": _label(asked)}
     else:
-        index = f"{query_index}_{_label(answered)}"
+        index = f"{query_index}_{_label(slot.id.removeprefix(f'{slot.query.id}-'))}"
         pair = {"index": index, "query_index": query_index, **shared}
         pair["response_emotion"] = _label(answered)
+        pair |= {name: row[name] for name in ("valence", "arousal") if slot.place}
     pair |= {"response_text": row["response_text"], "topic": row["topic"]}
     _append(_metadata(root, subset, "text_pairs", split), pair)
     query = _clip_path(root, subset, split, QUERY, asked, query_index)
     if not query.exists():
         _write_wav(query, path, row, QUERY)
-        if subset == NEUTRAL:
+        if subset != EMOTIONAL:
             unique = {"query_index": query_index, **shared}
             _append(_metadata(root, subset, "unique_queries", split), unique)
     response = _clip_path(root, subset, split, RESPONSE, answered, index)
@@ -236,7 +237,7 @@ def _read_pairs(source: Path, prompts: Prompts) -> tuple[dict[str, _Pair], list[
     """The pairs that have both clips, by our id, and the indices of those that have not."""
     pairs: dict[str, _Pair] = {}
     lost: list[str] = []
-    for subset in SUBSETS:
+    for subset in (EMOTIONAL, NEUTRAL):
         for split in SPLITS:
             path = _metadata(source, subset, "text_pairs", split)
             if not path.is_file():
@@ -365,6 +366,7 @@ def _planned(recipe: Recipe, anchors: tuple[str, ...], layout: dict[str, str]) -
         "anchors": anchors,
         "emotional": {"pairs_per_anchor": max(emotional, default=0)},
         "neutral": {"queries": len(layout.get(NEUTRAL, ""))},
+        "grid": {"queries": 0},
         "split": {"eval_fraction": min(round(share * BLOCK), BLOCK - 1) / BLOCK},
     }
     return Recipe.model_validate(recipe.model_dump() | sizes)

@@ -30,14 +30,14 @@ from corpus.store.clips import Clips, DamagedClip
 from corpus.store.digest_store import Store
 from corpus.store.files import sync, sync_tree
 from schemas.recipe import SERVING
-from schemas.slots import SPLITS, SUBSETS, TEXT, PairSlot
-from schemas.tables import AUDIO, ROWS, TEXT_ROWS
+from schemas.slots import SPLITS, TEXT, PairSlot
+from schemas.tables import AUDIO, ROWS, rows_with, text_rows_with
 
 STAGE = "shards"
 
 ROW_GROUP_BYTES = 32_000_000
-"""The Hub's viewer reads a row group at a time and wants them under 100 MB; up to four subsets and
-splits are open at once, so this also bounds the stage's memory."""
+"""The Hub's viewer reads a row group at a time and wants them under 100 MB; both splits of every
+subset are open at once, so this also bounds the stage's memory."""
 
 READ_AHEAD = 16
 """Clips that are read before their turn, so that packing need not wait for each one's way here."""
@@ -144,16 +144,18 @@ def write_dataset(folder: Path, blueprint: Blueprint, rows: Iterable[tuple[PairS
     Raises:
         OSError: the disk is full or fails.
     """
-    most = blueprint.recipe.shards.max_bytes
+    most, plan = blueprint.recipe.shards.max_bytes, blueprint.plan
+    light = text_rows_with(plan.columns)
+    schemas = dict.fromkeys(plan.subsets, rows_with(plan.columns)) | {TEXT: light}
     writers = {
-        (part, split): _SplitWriter(folder / "data" / part, split, most)
-        for part in (*SUBSETS, TEXT)
+        (part, split): _SplitWriter(folder / "data" / part, split, schema, most)
+        for part, schema in schemas.items()
         for split in SPLITS
     }
     try:
         for pair, row in rows:
             writers[pair.query.subset, pair.query.split].add(row)
-            writers[TEXT, pair.query.split].add({name: row[name] for name in TEXT_ROWS.names})
+            writers[TEXT, pair.query.split].add({name: row[name] for name in light.names})
     finally:
         for writer in writers.values():
             writer.close()
@@ -239,8 +241,8 @@ def _clip(read: tuple[Row, bytes], role: str) -> Clip:
 
 def row_of(blueprint: Blueprint, pair: PairSlot, said: Said) -> Row:
     """The row of a pair."""
-    slot, anchor = pair.query, blueprint.plan.anchors[pair.anchor]
-    recipe = blueprint.recipe
+    recipe, slot, room = blueprint.recipe, pair.query, blueprint.room(pair)
+    target = room.target(pair)
     return {
         "id": pair.id,
         "subset": slot.subset,
@@ -251,8 +253,8 @@ def row_of(blueprint: Blueprint, pair: PairSlot, said: Said) -> Row:
         "query_emotion": slot.emotion,
         "response_text": said.response,
         "response_emotion": pair.anchor,
-        "valence": anchor.valence,
-        "arousal": anchor.arousal,
+        "valence": target.valence,
+        "arousal": target.arousal,
         "query_audio": _audio(said.query_clip, slot.id, QUERY),
         "response_audio": _audio(said.response_clip, pair.id, RESPONSE),
         "query_seconds": said.query_clip.seconds,
@@ -265,6 +267,8 @@ def row_of(blueprint: Blueprint, pair: PairSlot, said: Said) -> Row:
         "response_voice": recipe.speech.response_voice,
         "query_attempt": said.query_attempt,
         "response_attempt": said.response_attempt,
+        **dict.fromkeys(blueprint.plan.columns),
+        **room.added(pair),
     }
 
 
@@ -275,9 +279,10 @@ def _audio(clip: Clip, slot_id: str, role: str) -> Row:
 class _SplitWriter:
     """Writes one split of a subset, or of the light config, as shards of bounded size."""
 
-    def __init__(self, folder: Path, split: str, max_bytes: int) -> None:
+    def __init__(self, folder: Path, split: str, schema: pa.Schema, max_bytes: int) -> None:
         self._folder = folder
-        self._schema = TEXT_ROWS if folder.name == TEXT else ROWS
+        self._schema = schema
+        self._light = folder.name == TEXT
         self._split = split
         self._max_bytes = max_bytes
         self._group: list[Row] = []
@@ -290,7 +295,7 @@ class _SplitWriter:
 
     def add(self, row: Row) -> None:
         # Texts weigh nothing beside audio; where there is none they are what is counted.
-        heavy = ("query_audio", "response_audio") if self._schema is ROWS else ()
+        heavy = () if self._light else ("query_audio", "response_audio")
         size = sum(len(row[name]["bytes"]) for name in heavy) or sum(
             len(row[name]) for name in ("query_text", "response_text")
         )
@@ -313,7 +318,7 @@ class _SplitWriter:
             self._writer = pq.ParquetWriter(
                 path,
                 self._schema,
-                compression=COMPRESSION if self._schema is ROWS else "zstd",
+                compression="zstd" if self._light else COMPRESSION,
                 write_page_index=True,
                 use_content_defined_chunking=True,
             )

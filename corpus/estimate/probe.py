@@ -5,6 +5,7 @@ run, which grows from it.
 """
 
 from corpus.plan.blueprint import Blueprint
+from corpus.plan.subsets.registry import ROOMS
 from corpus.run.run_folder import RunFolder
 from schemas.recipe import Recipe
 
@@ -12,18 +13,17 @@ from schemas.recipe import Recipe
 def probe_of(blueprint: Blueprint, pairs: int) -> Blueprint:
     """A blueprint of about so many pairs, some of every cell, as the whole has them.
 
-    Every anchor has at least a pair and, if there is a neutral subset, a neutral query is answered
-    for each, so that it may be more pairs than asked for.
+    Every cell has at least a query, and each query all of its pairs, so that it may be more pairs
+    than asked for.
     """
     recipe, whole = blueprint.recipe, blueprint.plan.pair_count
     share = min(1.0, pairs / whole)
-    emotional = recipe.emotional.pairs_per_anchor
-    neutral = recipe.neutral.queries
+    plain = recipe.model_dump()
     sizes = {
-        "emotional": {"pairs_per_anchor": _part(emotional, share)},
-        "neutral": {"queries": _part(neutral, share)},
+        room.name: plain[room.name] | {room.size: _part(room.queries_of(recipe), share)}
+        for room in blueprint.plan.rooms.values()
     }
-    smaller = Recipe.model_validate(recipe.model_dump() | sizes)
+    smaller = Recipe.model_validate(plain | sizes)
     return Blueprint.of(smaller, blueprint.prompts)
 
 
@@ -39,7 +39,4 @@ def outgrown(folder: RunFolder, probe: Blueprint) -> bool:
     if not folder.decisions.exists() or not folder.recipe.exists():
         return False
     begun, small = folder.read_recipe(), probe.recipe
-    return (
-        begun.emotional.pairs_per_anchor > small.emotional.pairs_per_anchor
-        or begun.neutral.queries > small.neutral.queries
-    )
+    return any(room.queries_of(begun) > room.queries_of(small) for room in ROOMS.values())

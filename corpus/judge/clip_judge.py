@@ -18,7 +18,7 @@ from corpus.judge.hearing_probe import SILENT_SECONDS, heard, probe_clip
 from corpus.judge.hearing_requests import HearingRequest
 from corpus.judge.readable_answers import TRIES, Winner, read_grade, read_preference
 from corpus.judge.rubrics import HEARING, PAIRWISE, Asked, Rubrics
-from corpus.plan.slot_layout import derive
+from corpus.plan.seeds import derive
 from corpus.plan.templates import Message
 from corpus.servers.chat_requests import send_body
 from corpus.servers.retry_and_failover import Open

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from corpus.errors import InvalidInput
 from corpus.plan.prompt_files import BUNDLED
+from corpus.plan.subsets.registry import ROOMS
 from corpus.plan.templates import Message, Templates
 from schemas.slots import NEUTRAL, Subset
 
@@ -60,7 +61,7 @@ def rubric_for(subset: Subset, target: str) -> str:
     """
     if target == NEUTRAL:
         return HELPFULNESS
-    return ADAPTATION if subset == NEUTRAL else EMPATHY
+    return EMPATHY if ROOMS[subset].in_words else ADAPTATION
 
 
 class Rubrics:

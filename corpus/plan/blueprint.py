@@ -6,17 +6,10 @@ from dataclasses import dataclass
 from corpus.plan.prompt_files import Prompts
 from corpus.plan.recipe_files import load_recipe, recipe_prompts
 from corpus.plan.slot_layout import Plan
-from schemas.prompts import Point
+from corpus.plan.subsets.subset import Manner, SubsetRoom
+from schemas.prompts import Anchor
 from schemas.recipe import Recipe
 from schemas.slots import PairSlot, QuerySlot
-
-
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How something is said: the words a styled voice is told, and the point of the plane."""
-
-    style: str
-    point: Point
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +53,18 @@ class Blueprint:
         """
         return cls.of(load_recipe(name_or_path, overrides))
 
+    def room(self, slot: QuerySlot | PairSlot) -> SubsetRoom:
+        """The subset of a slot."""
+        return self.plan.rooms[slot.subset if isinstance(slot, QuerySlot) else slot.query.subset]
+
     def query_manner(self, slot: QuerySlot) -> Manner:
-        """How a query is spoken: in its anchor's emotion, or neutrally."""
-        if slot.anchor is None:
-            neutral = self.prompts.anchor_file.neutral_query
-            return Manner(neutral.style, neutral.delivery)
-        anchor = self.plan.anchors[slot.anchor]
-        return Manner(anchor.query_style, anchor.point)
+        """How a query is spoken."""
+        return self.room(slot).query_manner(slot)
 
     def response_manner(self, slot: PairSlot) -> Manner:
-        """How a response is spoken: in its anchor's response style."""
-        anchor = self.plan.anchors[slot.anchor]
-        return Manner(anchor.response_style, anchor.response_delivery)
+        """How a response is spoken."""
+        return self.room(slot).response_manner(slot)
+
+    def target(self, slot: PairSlot) -> Anchor:
+        """What a response is suited to: the slot's anchor, or a blend of the anchors around it."""
+        return self.room(slot).target(slot)

@@ -2,8 +2,9 @@
 
 A prompts folder holds `anchors.yaml`, `topics.yaml`, `rules.yaml` and one folder of templates per
 kind of model under `templates/` (bundled: `full` for models that follow instructions, `small` for
-models that only continue examples); `corpus.plan.templates` says what a template is. What a model
-that hears is asked by is under `rubrics/`, and shapes no corpus: see `corpus.judge.rubrics`.
+models that only continue examples); `corpus.plan.templates` says what a template is. A subset that
+not every corpus has brings its templates in a folder of its name, which only who makes it needs:
+see `corpus.plan.subsets`. What a model that hears is asked by is under `rubrics/`, and shapes no corpus: see `corpus.judge.rubrics`.
 """
 
 import hashlib
@@ -65,13 +66,17 @@ def _place(loc: Loc, data: Any) -> str:  # noqa: ANN401  (whatever a file holds)
 
 @dataclass(frozen=True)
 class Prompts:
-    """A prompts folder, read and validated; templates are compiled on first use."""
+    """A prompts folder, read and validated; templates are compiled on first use.
+
+    `more` names the folders of templates that are needed beside those that every corpus needs.
+    """
 
     folder: Path
     template_set: str
     anchor_file: AnchorFile
     topic_file: TopicFile
     rules: RuleFile
+    more: tuple[str, ...] = ()
 
     @property
     def anchors(self) -> tuple[Anchor, ...]:
@@ -101,12 +106,9 @@ class Prompts:
         return digest.hexdigest()
 
     def _files(self) -> list[Path]:
-        return sorted(
-            [
-                *self.folder.glob("*.yaml"),
-                *(self.folder / "templates" / self.template_set).glob(f"*{SUFFIX}"),
-            ]
-        )
+        templates = self.folder / "templates" / self.template_set
+        more = (path for name in self.more for path in (templates / name).glob(f"*{SUFFIX}"))
+        return sorted([*self.folder.glob("*.yaml"), *templates.glob(f"*{SUFFIX}"), *more])
 
     @cached_property
     def _templates(self) -> Templates:
@@ -157,8 +159,13 @@ def template_sets(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "templates").glob("*") if path.is_dir())
 
 
-def load_prompts(folder: Path, template_set: str) -> Prompts:
+def load_prompts(folder: Path, template_set: str, more: tuple[str, ...] = ()) -> Prompts:
     """Reads a prompts folder and renders every template for every anchor, and for every topic.
+
+    Args:
+        folder: the prompts folder.
+        template_set: for which kind of model.
+        more: folders of templates of the set that are needed too; they are not rendered here.
 
     Raises:
         InvalidInput: a file is missing, a field is missing, unknown or out of range, two anchors
@@ -183,6 +190,7 @@ def load_prompts(folder: Path, template_set: str) -> Prompts:
         anchor_file=_read(folder / "anchors.yaml", AnchorFile),
         topic_file=_read(folder / "topics.yaml", TopicFile),
         rules=_read(folder / "rules.yaml", RuleFile),
+        more=more,
     )
     _render_all(prompts)
     return prompts

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from corpus.errors import InvalidInput
 from corpus.plan.prompt_files import BUNDLED, Prompts, load_prompts
+from corpus.plan.subsets.registry import own_templates, require_rendered
 from corpus.plan.user_input import (
     LONGEST_SAID,
     at_home,
@@ -221,7 +222,9 @@ def recipe_prompts(recipe: Recipe) -> Prompts:
         InvalidInput: see `load_prompts`.
     """
     folder = Path(recipe.prompts) if recipe.prompts else BUNDLED
-    return load_prompts(folder, recipe.llm.templates)
+    prompts = load_prompts(folder, recipe.llm.templates, own_templates(recipe))
+    require_rendered(prompts)
+    return prompts
 
 
 def dump_recipe(recipe: Recipe, prompts: Prompts) -> bytes:

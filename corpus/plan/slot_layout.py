@@ -4,26 +4,22 @@ Everything here is a pure function of the recipe's seed and the slot's own name.
 its split, topic and seed when the corpus grows, an anchor is added or the order changes.
 """
 
-import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from corpus.errors import InvalidInput
 from corpus.plan.prompt_files import Prompts
+from corpus.plan.seeds import derive
+from corpus.plan.subsets.registry import rooms_of
+from corpus.plan.subsets.subset import Cell, SubsetRoom
 from schemas.prompts import Anchor
 from schemas.recipe import BLOCK, Recipe
-from schemas.slots import EMOTIONAL, NEUTRAL, PairSlot, QuerySlot, Split
+from schemas.slots import PairSlot, QuerySlot, Split, Subset
 
 ATTEMPTS_PER_TOPIC = 4
 """A slot keeps its topic for the first try and three retries (the published pipeline's number of
 retries of a bad output), then moves on to the next topic."""
-
-
-def derive(*parts: object) -> int:
-    """A 31-bit seed from names and numbers: SHA-256, so it is the same on every machine."""
-    text = "/".join(str(part) for part in parts)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") & 0x7FFFFFFF
 
 
 @lru_cache(maxsize=4096)
@@ -46,8 +42,13 @@ class Plan:
         prompts: has the anchors and topics.
         layout: of a corpus that was not made from a plan, its slots by cell.
 
+    Attributes:
+        anchors: of the recipe, by name, in the order of the prompts folder.
+        rooms: the subsets that the corpus speaks of, by name, in slot order.
+
     Raises:
-        InvalidInput: the recipe names an anchor that the prompts folder does not have.
+        InvalidInput: the recipe names an anchor that the prompts folder does not have, or a subset
+            cannot be made of its anchors.
     """
 
     def __init__(
@@ -65,6 +66,17 @@ class Plan:
                     f"it has {', '.join(by_name)}."
                 )
         self.anchors: dict[str, Anchor] = {n: a for n, a in by_name.items() if n in wanted}
+        self.rooms: dict[Subset, SubsetRoom] = rooms_of(recipe, prompts, self.anchors)
+
+    @property
+    def subsets(self) -> tuple[Subset, ...]:
+        """Names of the subsets that the corpus speaks of, in slot order."""
+        return tuple(self.rooms)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the rows have beside the columns of every corpus."""
+        return tuple(dict.fromkeys(name for room in self.rooms.values() for name in room.columns))
 
     @property
     def query_count(self) -> int:
@@ -77,30 +89,24 @@ class Plan:
         return sum(1 for _ in self.pairs())
 
     def queries(self) -> Iterator[QuerySlot]:
-        """Every query slot, in slot order: the emotional subset anchor by anchor, then neutral."""
-        for anchor in self.anchors:
-            count = self._recipe.emotional.pairs_per_anchor
-            yield from self._cell(f"{EMOTIONAL}-{anchor}", anchor, count)
-        yield from self._cell(NEUTRAL, None, self._recipe.neutral.queries)
+        """Every query slot, in slot order: subset after subset, in it cell after cell."""
+        for room in self.rooms.values():
+            for cell in room.cells():
+                yield from self._cell(room.name, cell)
 
-    def _cell(self, cell: str, anchor: str | None, count: int) -> Iterator[QuerySlot]:
-        subset = NEUTRAL if anchor is None else EMOTIONAL
+    def _cell(self, subset: Subset, cell: Cell) -> Iterator[QuerySlot]:
         splits: Iterator[Split | None] = (
-            (self._split(cell, number) for number in range(count))
+            (self._split(cell.name, number) for number in range(cell.queries))
             if self.layout is None
-            else (LAYOUT.get(letter) for letter in self.layout.get(cell, ""))
+            else (LAYOUT.get(letter) for letter in self.layout.get(cell.name, ""))
         )
         for number, split in enumerate(splits):
             if split:
-                yield QuerySlot(f"{cell}-{number:05d}", subset, anchor, number, split)
+                yield QuerySlot(f"{cell.name}-{number:05d}", subset, cell.anchor, number, split)
 
     def pairs_of(self, query: QuerySlot) -> Iterator[PairSlot]:
-        """The pair slots that share a query: one in the emotional subset, else one per anchor."""
-        if query.anchor is not None:
-            yield PairSlot(query.id, query, query.anchor)
-            return
-        for anchor in self.anchors:
-            yield PairSlot(f"{query.id}-{anchor}", query, anchor)
+        """The pair slots that share a query, as its subset has them."""
+        return self.rooms[query.subset].pairs_of(query)
 
     def pairs(self) -> Iterator[PairSlot]:
         """Every pair slot, in slot order; the rows of the corpus come in this order."""

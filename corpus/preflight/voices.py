@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from corpus.errors import SympatheiaError
-from corpus.plan.blueprint import Blueprint, Manner
+from corpus.plan.blueprint import Blueprint
+from corpus.plan.subsets.subset import Manner
 from corpus.preflight.findings import Check, Seen, failed, passed, said, warning
 from corpus.servers.retry_and_failover import Endpoints
 from corpus.sound.clip_audio import ClipMeasures

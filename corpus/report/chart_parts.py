@@ -12,7 +12,7 @@ import plotly.io
 from markupsafe import Markup
 
 from corpus.speech.clip_requests import QUERY, RESPONSE
-from schemas.slots import EMOTIONAL, NEUTRAL
+from schemas.slots import EMOTIONAL, GRID, NEUTRAL
 
 ROLES = ((QUERY, "queries"), (RESPONSE, "responses"))
 
@@ -21,6 +21,7 @@ BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 COLOURS = {
     EMOTIONAL: ORANGE,
     NEUTRAL: BLUE,
+    GRID: GREEN,
     "accepted": GREEN,
     "refused": RED,
     "responses": BLUE,

@@ -8,7 +8,6 @@ from plotly.subplots import make_subplots
 from corpus.report.chart_parts import BLUE, GREEN, ORANGE, RED, ROLES, Chart, bars, styled
 from corpus.report.report_data import Facts
 from corpus.speech.clip_requests import QUERY
-from schemas.slots import SUBSETS
 
 FEATURE_NAMES = {
     "f0_mean": "F0 mean, Hz",
@@ -23,15 +22,16 @@ FEATURE_NAMES = {
 
 def plane(facts: Facts) -> Chart:
     """The anchors at their coordinates."""
-    anchors = facts["anchors"]
-    counts = [sum(anchor[subset] for subset in SUBSETS) for anchor in anchors]
+    anchors, subsets = facts["anchors"], list(facts["pairs"])
+    counts = [sum(anchor[subset] for subset in subsets) for anchor in anchors]
     largest = max(counts)
-    figure = go.Figure(
+    figure = go.Figure(_between(facts))
+    figure.add_trace(
         go.Scatter(
             x=[anchor["valence"] for anchor in anchors],
             y=[anchor["arousal"] for anchor in anchors],
             text=[anchor["name"] for anchor in anchors],
-            customdata=[[anchor[subset] for subset in SUBSETS] for anchor in anchors],
+            customdata=[[anchor[subset] for subset in subsets] for anchor in anchors],
             mode="markers+text",
             textposition="top center",
             cliponaxis=False,
@@ -44,7 +44,9 @@ def plane(facts: Facts) -> Chart:
                 "line": {"width": 1, "color": "#333333"},
             },
             hovertemplate="<b>%{text}</b><br>valence %{x:.2f}, arousal %{y:.2f}<br>"
-            "%{customdata[0]:,} emotional pairs<br>%{customdata[1]:,} neutral pairs<extra></extra>",
+            + "<br>".join(f"%{{customdata[{n}]:,}} {name} pairs" for n, name in enumerate(subsets))
+            + "<extra></extra>",
+            showlegend=False,
         )
     )
     styled(figure, "valence: unpleasant to pleasant", "arousal: calm to excited", 480)
@@ -52,21 +54,39 @@ def plane(facts: Facts) -> Chart:
     figure.update_yaxes(range=[-1.15, 1.15], zeroline=True, zerolinecolor="#999999")
     return Chart(
         "The valence-arousal plane",
-        "Each anchor at its coordinates; the larger, the more pairs.",
+        "Each anchor at its coordinates; the larger, the more pairs."
+        + (" Dots are the points between them." if facts.get("points") else ""),
         figure,
-        ("anchor", "valence", "arousal", *SUBSETS, "query style", "response style"),
+        ("anchor", "valence", "arousal", *subsets, "query style", "response style"),
         [
             (
                 anchor["name"],
                 anchor["valence"],
                 anchor["arousal"],
-                *(anchor[subset] for subset in SUBSETS),
+                *(anchor[subset] for subset in subsets),
                 anchor["query_style"],
                 anchor["response_style"],
             )
             for anchor in anchors
         ],
     )
+
+
+def _between(facts: Facts) -> list[go.Scatter]:
+    """The points of responses that lie between the anchors, if the corpus has such."""
+    points = facts.get("points")
+    if not points:
+        return []
+    return [
+        go.Scatter(
+            x=[valence for valence, _ in points],
+            y=[arousal for _, arousal in points],
+            mode="markers",
+            marker={"size": 4, "color": GREEN, "opacity": 0.5},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    ]
 
 
 def lengths(facts: Facts) -> list[Chart]:

@@ -66,13 +66,15 @@ def report_figures(facts: Facts, other: Facts) -> Figures:
         facts: of `corpus.report.report_data.gather`.
         other: those that it is compared with.
     """
+    pairs = {
+        f"pairs, {subset} {split}": facts["pairs"].get(subset, {}).get(split, 0)
+        for subset in SUBSETS
+        if subset in {*facts["pairs"], *other["pairs"]}
+        for split in SPLITS
+    }
     found = {
-        "pairs": sum(facts["pairs"][subset][split] for subset in SUBSETS for split in SPLITS),
-        **{
-            f"pairs, {subset} {split}": facts["pairs"][subset][split]
-            for subset in SUBSETS
-            for split in SPLITS
-        },
+        "pairs": sum(pairs.values()),
+        **pairs,
         "anchors": len(facts["anchors"]),
         "queries": facts["queries"],
         **{f"hours, {role}": facts["hours"][role] for role in (QUERY, RESPONSE)},

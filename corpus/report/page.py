@@ -13,7 +13,6 @@ from corpus.report.page_parts import rendered
 from corpus.report.report_data import Facts, Sample, gather, samples
 from corpus.store.files import write_whole
 from schemas.names import EVALUATION
-from schemas.slots import SUBSETS
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
@@ -76,7 +75,7 @@ def render(facts: Facts, pairs: list[Sample], judged: Table | None = None) -> st
         plane=charts.plane(facts),
         sections=[section for section in _sections(facts) if section[2]],
         total=sum(sum(counts.values()) for counts in facts["pairs"].values()),
-        subsets=SUBSETS,
+        subsets=list(facts["pairs"]),
         judged=judged,
     )
 

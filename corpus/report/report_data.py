@@ -29,7 +29,7 @@ from corpus.speech.clip_requests import QUERY, RESPONSE
 from corpus.store.digest_store import Store
 from corpus.text.queries import NEAR_DUPLICATE
 from corpus.text.response_similarity import near_twins
-from schemas.slots import SPLITS, SUBSETS
+from schemas.slots import SPLITS
 
 BINS = 30
 SIMILARITY_BINS = 40
@@ -75,7 +75,8 @@ def gather(dataset: DatasetFolder) -> Facts:
         "llm_model": counted.llm_model,
         "tts_model": counted.tts_model,
         "pairs": {
-            subset: {split: counted.pairs[subset, split] for split in SPLITS} for subset in SUBSETS
+            subset: {split: counted.pairs[subset, split] for split in SPLITS}
+            for subset in dataset.blueprint.plan.subsets
         },
         "anchors": _anchors(dataset, counted),
         "queries": len(counted.queries),
@@ -93,6 +94,9 @@ def gather(dataset: DatasetFolder) -> Facts:
         "review": None,
         "training": _training(run.adapter / TRAINED),
     }
+    places = [pair.place for pair in dataset.slots.values() if pair.place]
+    if places:
+        facts["points"] = [[place.valence, place.arousal] for place in places]
     if run.queries.is_file():
         if not run.rejects.is_file():
             raise SympatheiaError(
@@ -147,6 +151,7 @@ def _counted(dataset: DatasetFolder) -> _Counted:
 
 
 def _anchors(dataset: DatasetFolder, counted: _Counted) -> list[Facts]:
+    plan = dataset.blueprint.plan
     return [
         {
             "name": name,
@@ -154,9 +159,9 @@ def _anchors(dataset: DatasetFolder, counted: _Counted) -> list[Facts]:
             "arousal": anchor.arousal,
             "query_style": anchor.query_style,
             "response_style": anchor.response_style,
-            **{subset: counted.anchors[name, subset] for subset in SUBSETS},
+            **{subset: counted.anchors[name, subset] for subset in plan.subsets},
         }
-        for name, anchor in dataset.blueprint.plan.anchors.items()
+        for name, anchor in plan.anchors.items()
     ]
 
 
@@ -350,7 +355,7 @@ def samples(dataset: DatasetFolder) -> Iterator[Sample]:
         ids[row["response_emotion"], row["subset"]].append(row["id"])
     chosen: dict[str, int] = {}
     for name in dataset.blueprint.plan.anchors:
-        for subset in SUBSETS:
+        for subset in dataset.blueprint.plan.subsets:
             if ids[name, subset]:
                 draw = Random(f"{dataset.manifest.seed} {subset} {name}")
                 chosen[draw.choice(ids[name, subset])] = len(chosen)

@@ -6,7 +6,8 @@ from typing import Protocol
 
 import orjson
 
-from corpus.plan.blueprint import Blueprint, Manner
+from corpus.plan.blueprint import Blueprint
+from corpus.plan.subsets.subset import Manner
 from corpus.sound.clip_audio import ClipMeasures
 from corpus.voices.affect_to_prosody import style_loudness
 from schemas.prompts import Point

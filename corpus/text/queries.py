@@ -48,12 +48,8 @@ no longer in the plan, or when the rules of today decide otherwise: its attempts
 
 def query_request(blueprint: Blueprint, slot: QuerySlot, attempt: int) -> ChatRequest:
     """The request that makes one attempt at one query."""
-    llm, prompts, plan = blueprint.recipe.llm, blueprint.prompts, blueprint.plan
-    topic = plan.topic(slot, attempt)
-    if slot.anchor is None:
-        messages = prompts.neutral_query(topic)
-    else:
-        messages = prompts.emotional_query(plan.anchors[slot.anchor], topic)
+    llm, plan = blueprint.recipe.llm, blueprint.plan
+    messages = blueprint.room(slot).ask_query(slot, plan.topic(slot, attempt))
     return ChatRequest.sampled(
         llm.model, messages, llm.queries, plan.seed("query", slot.id, attempt)
     )

@@ -21,7 +21,6 @@ from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.run.open_run import OpenRun
 from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import Row, read_rows, write_table
-from schemas.slots import NEUTRAL
 from schemas.tables import SIMILARITIES
 
 _MADE_FROM = "made_from"
@@ -102,8 +101,10 @@ def _embedded(
 ) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
     """Query, anchor and embedding [d] of every response to a neutral query, in slot order."""
     rows = read_rows(run.folder.responses)
-    neutral = (row for row in rows if row["query_id"].startswith(NEUTRAL))
-    while block := list(islice(neutral, EMBED_AT_ONCE)):
+    plan = run.blueprint.plan
+    pairs = zip(plan.pairs(), rows, strict=True)
+    contrasted = (row for pair, row in pairs if plan.rooms[pair.query.subset].contrasted)
+    while block := list(islice(contrasted, EMBED_AT_ONCE)):
         vectors = embedder.stored(run.store.embeddings, [row["text"] for row in block])
         for row, vector in zip(block, vectors, strict=True):
             yield row["query_id"], row["emotion"], vector

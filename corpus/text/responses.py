@@ -26,13 +26,9 @@ because one unlucky slot should not cost a night, and a broken prompt should not
 
 def response_request(blueprint: Blueprint, slot: PairSlot, query: str, attempt: int) -> ChatRequest:
     """The request that makes one attempt at one response."""
-    llm, prompts, plan = blueprint.recipe.llm, blueprint.prompts, blueprint.plan
-    anchor = plan.anchors[slot.anchor]
-    if slot.query.anchor is None:
-        messages = prompts.neutral_response(anchor, query)
-    else:
-        messages = prompts.emotional_response(anchor, query)
-    seed = plan.seed("response", slot.id, attempt)
+    llm = blueprint.recipe.llm
+    messages = blueprint.room(slot).ask_response(slot, query)
+    seed = blueprint.plan.seed("response", slot.id, attempt)
     return ChatRequest.sampled(llm.model, messages, llm.responses, seed)
 
 

@@ -312,7 +312,7 @@ class TextRules:
     """
 
     def __init__(self, blueprint: Blueprint) -> None:
-        self._prompts, self._anchors = blueprint.prompts, blueprint.plan.anchors
+        self._blueprint, self._prompts = blueprint, blueprint.prompts
         settings = blueprint.recipe.text.rules
         _require_known(settings)
         self.of_queries = Rules(QUERY_RULES, _settings(settings, QUERY, QUERY_RULES), KEY)
@@ -336,7 +336,7 @@ class TextRules:
     def said_in_query(self, slot: QuerySlot, text: str) -> Utterance:
         """A cleaned query, with what its slot brings for it to be judged by."""
         neutral = self._prompts.anchor_file.neutral_query
-        asked_by = self._anchors[slot.anchor] if slot.anchor else neutral
+        asked_by = self._blueprint.plan.anchors[slot.anchor] if slot.anchor else neutral
         return Utterance(
             text,
             self._prompts.rules,
@@ -354,16 +354,17 @@ class TextRules:
 
     def said_in_response(self, slot: PairSlot, query: str, text: str) -> Utterance:
         """A cleaned response to a query, with what its slot brings for it to be judged by."""
-        anchor = self._anchors[slot.anchor]
-        # Only the anchor's own labels: a verdict must not change because another was added.
-        labels = (anchor.name, *self._prompts.aliases_of(anchor))
+        room = self._blueprint.room(slot)
+        target, felt = room.target(slot), room.felt(slot)
+        # Only the labels of its own anchors: a verdict must not change because another was added.
+        labels = [name for one in felt for name in (one.name, *self._prompts.aliases_of(one))]
         return Utterance(
             text,
             self._prompts.rules,
             query=query,
-            shown=tuple(example.response for example in anchor.examples),
-            required_words=anchor.required_words,
-            opening_words=() if slot.query.anchor else labels,
+            shown=tuple(example.response for example in target.examples),
+            required_words=target.required_words,
+            opening_words=() if room.in_words else tuple(labels),
         )
 
 

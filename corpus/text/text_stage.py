@@ -81,7 +81,7 @@ def _inputs(run: OpenRun) -> str:
     """What the texts follow from, beside the answers."""
     blueprint = run.blueprint
     shaping = blueprint.recipe.model_dump_json(
-        include={"seed", "anchors", "emotional", "neutral", "split", "llm", "text", "dedup"},
+        include={"seed", "anchors", "split", "llm", "text", "dedup", *blueprint.plan.subsets},
         exclude={"llm": SERVING},
     )
     return f"{shaping} {blueprint.prompts.digest} {run.strikes.digest} {code_digest()}"

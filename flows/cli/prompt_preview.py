@@ -33,11 +33,12 @@ def print_preview(blueprint: Blueprint, anchor: str, count: int) -> None:
     _print_prompts(prompts, plan.anchors[anchor])
     if not count:
         return
+    others = (("neutral", recipe.neutral), ("grid", recipe.grid))
     small = recipe.model_copy(
         update={
             "anchors": (anchor,),
             "emotional": recipe.emotional.model_copy(update={"pairs_per_anchor": count}),
-            "neutral": recipe.neutral.model_copy(update={"queries": 0}),
+            **{name: section.model_copy(update={"queries": 0}) for name, section in others},
         }
     )
     with tempfile.TemporaryDirectory(prefix="sympatheia-preview-") as folder:

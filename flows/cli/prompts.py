@@ -46,10 +46,17 @@ def check_anchors(prompts: Path | None) -> None:
 
 def _every_template_set(folder: Path | None) -> list["Prompts"]:
     from corpus.plan.prompt_files import BUNDLED, load_prompts, template_sets
+    from corpus.plan.subsets.registry import require_rendered, there
 
     folder = folder or BUNDLED
     # A folder without any set is refused by name, as one without the usual set.
-    return [load_prompts(folder, name) for name in template_sets(folder) or ["full"]]
+    sets = [
+        load_prompts(folder, name, there(folder, name))
+        for name in template_sets(folder) or ["full"]
+    ]
+    for loaded in sets:
+        require_rendered(loaded)
+    return sets
 
 
 @click.command()

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from corpus.adapter.model import IGNORED
 from corpus.errors import InvalidInput
-from schemas.slots import EMOTIONAL
+from schemas.slots import EMOTIONAL, NEUTRAL
 
 ASSISTANT, USER = "<|assistant|>", "<|user|>"
 _AUDIO = re.compile(r"<\|audio_\d+\|>")
@@ -199,8 +199,14 @@ def share_filled(rows: Sequence[Sequence[Sample]], length: int) -> float:
 
 
 def cell_of(row_id: str) -> tuple[str, str]:
-    """Subset and anchor of a row: `emotional-sad-00017` or `neutral-00042-sad`."""
+    """Subset and anchor of a row: `emotional-sad-00017` or `neutral-00042-sad`.
+
+    Of a row that lies between the anchors, such as `grid-00017-03`, the subset twice: its points
+    are its own, and all of them are one cell.
+    """
     subset, _, rest = row_id.partition("-")
+    if subset not in (EMOTIONAL, NEUTRAL):
+        return subset, subset
     anchor, *_ = rest.rpartition("-") if subset == EMOTIONAL else rest.partition("-")[::-1]
     return subset, anchor
 

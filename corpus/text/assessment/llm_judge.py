@@ -51,7 +51,7 @@ def judge_request(
     """The request that has a pair graded, for the (`tried` + 1)-th time."""
     judge, plan = blueprint.recipe.llm.judge, blueprint.plan
     messages = blueprint.prompts.judge(
-        plan.anchors[slot.anchor], query, response, in_words=slot.query.anchor is not None
+        blueprint.target(slot), query, response, in_words=blueprint.room(slot).in_words
     )
     request = ChatRequest.sampled(judge.model, messages, judge, plan.seed("judge", slot.id, tried))
     return replace(request, extra={"response_format": _FORM, **request.extra})

@@ -1,0 +1,9 @@
+"""Numbers that are drawn from a recipe's seed and the names of things."""
+
+import hashlib
+
+
+def derive(*parts: object) -> int:
+    """A 31-bit seed from names and numbers: SHA-256, so it is the same on every machine."""
+    text = "/".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") & 0x7FFFFFFF

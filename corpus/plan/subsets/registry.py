@@ -1,0 +1,60 @@
+"""Every subset, in slot order: whoever needs something of one looks here."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from corpus.plan.prompt_files import Prompts
+from corpus.plan.subsets.emotional import Emotional
+from corpus.plan.subsets.grid import Grid
+from corpus.plan.subsets.neutral import Neutral
+from corpus.plan.subsets.subset import SubsetRoom
+from schemas.prompts import Anchor
+from schemas.recipe import Recipe
+from schemas.slots import Subset
+
+ROOMS: Mapping[Subset, type[SubsetRoom]] = {room.name: room for room in (Emotional, Neutral, Grid)}
+"""What each subset of `schemas.slots.SUBSETS` is."""
+
+
+def known_to(recipe: Recipe) -> tuple[type[SubsetRoom], ...]:
+    """The subsets that a corpus of a recipe speaks of: all but the optional ones it has none of."""
+    return tuple(
+        room for room in ROOMS.values() if not room.optional or room.queries_of(recipe) > 0
+    )
+
+
+def own_templates(recipe: Recipe) -> tuple[str, ...]:
+    """Names of the optional subsets of a recipe, whose templates are in folders of their own."""
+    return tuple(room.name for room in known_to(recipe) if room.optional)
+
+
+def there(folder: Path, template_set: str) -> tuple[str, ...]:
+    """The optional subsets for which a set of templates of a prompts folder has a folder."""
+    templates = folder / "templates" / template_set
+    return tuple(
+        name for name, room in ROOMS.items() if room.optional and (templates / name).is_dir()
+    )
+
+
+def require_rendered(prompts: Prompts) -> None:
+    """Passes if the templates of the optional subsets that prompts are loaded for render.
+
+    Raises:
+        InvalidInput: one is missing or does not render.
+    """
+    anchors = {anchor.name: anchor for anchor in prompts.anchors}
+    for room in ROOMS.values():
+        if room.name in prompts.more:
+            for _ in room.render_all(prompts, anchors):
+                pass
+
+
+def rooms_of(
+    recipe: Recipe, prompts: Prompts, anchors: Mapping[str, Anchor]
+) -> dict[Subset, SubsetRoom]:
+    """The subsets of a recipe by name, in slot order.
+
+    Raises:
+        InvalidInput: one cannot be made of these anchors.
+    """
+    return {room.name: room(recipe, prompts, anchors) for room in known_to(recipe)}

@@ -1,0 +1,123 @@
+"""The shape of a subset: all that the stages, the card, the gates and the report ask of one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from corpus.plan.prompt_files import Prompts
+from corpus.plan.templates import Message
+from schemas.prompts import Anchor, Point
+from schemas.recipe import Recipe
+from schemas.slots import PairSlot, QuerySlot, Subset
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How something is said: the words a styled voice is told, and the point of the plane."""
+
+    style: str
+    point: Point
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Query slots that share a split and an order of topics.
+
+    Attributes:
+        name: begins the ids of its slots.
+        anchor: in whose emotion the queries are spoken; None of neutral ones.
+        queries: how many there are.
+    """
+
+    name: str
+    anchor: str | None
+    queries: int
+
+
+class SubsetRoom(ABC):
+    """A subset of a recipe.
+
+    Args:
+        recipe: its section of the subset's name says how large the subset is.
+        prompts: ask for its texts.
+        anchors: of the recipe, by name, in order.
+
+    Attributes:
+        name: of the subset, of its folder, of its config on the Hub and of its recipe section.
+        size: key of the section that says how many queries a cell has; 0 is none.
+        optional: whether a corpus whose recipe has none of it knows nothing of it, not even that
+            there are no such rows.
+        in_words: whether the words of a query show how the user feels.
+        contrasted: whether the responses to one query are compared, since each is for another
+            anchor.
+        columns: what its rows have beside the columns of every corpus (`schemas.tables.ADDED`).
+        card: what the dataset card says its pairs are.
+        card_note: what the card says of its rows' coordinates, where they are not an anchor's.
+    """
+
+    name: ClassVar[Subset]
+    size: ClassVar[str] = "queries"
+    optional: ClassVar[bool] = True
+    in_words: ClassVar[bool] = False
+    contrasted: ClassVar[bool] = False
+    columns: ClassVar[tuple[str, ...]] = ()
+    card: ClassVar[str]
+    card_note: ClassVar[str] = ""
+
+    def __init__(self, recipe: Recipe, prompts: Prompts, anchors: Mapping[str, Anchor]) -> None:
+        self._recipe = recipe
+        self._prompts = prompts
+        self._anchors = anchors
+
+    @classmethod
+    def queries_of(cls, recipe: Recipe) -> int:
+        """How many queries a cell has by a recipe."""
+        count: int = getattr(getattr(recipe, cls.name), cls.size)
+        return count
+
+    @classmethod
+    def render_all(cls, prompts: Prompts, anchors: Mapping[str, Anchor]) -> Iterator[list[Message]]:
+        """Renders the templates that are in a folder of the subset's own, as a build will.
+
+        Raises:
+            InvalidInput: one is missing or does not render.
+        """
+        return iter(())
+
+    @abstractmethod
+    def cells(self) -> Iterator[Cell]:
+        """Its cells, in slot order."""
+
+    @abstractmethod
+    def pairs_of(self, query: QuerySlot) -> Iterator[PairSlot]:
+        """The pair slots that share a query."""
+
+    @abstractmethod
+    def ask_query(self, slot: QuerySlot, topic: str) -> list[Message]:
+        """Asks a text model for a query."""
+
+    @abstractmethod
+    def ask_response(self, slot: PairSlot, query: str) -> list[Message]:
+        """Asks a text model for a response."""
+
+    @abstractmethod
+    def query_manner(self, slot: QuerySlot) -> Manner:
+        """How a query is spoken."""
+
+    def response_manner(self, slot: PairSlot) -> Manner:
+        """How a response is spoken."""
+        target = self.target(slot)
+        return Manner(target.response_style, target.response_delivery)
+
+    def target(self, slot: PairSlot) -> Anchor:
+        """What a response is suited to; its place on the plane is that of the pair's row."""
+        return self._anchors[slot.anchor]
+
+    def felt(self, slot: PairSlot) -> tuple[Anchor, ...]:
+        """The anchors that a response is told of, the first of which counts most."""
+        return (self._anchors[slot.anchor],)
+
+    def added(self, slot: PairSlot) -> dict[str, Any]:
+        """The values of its own columns in a row."""
+        return {}
