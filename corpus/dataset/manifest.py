@@ -70,8 +70,8 @@ class Manifest(_Part):
     """What `check` needs to know of a dataset, and nothing of where it was made.
 
     `text_rules` and `clip_rules` are what the recipe said of rules, and are left out where it said
-    nothing, as are optional subsets of which the corpus has none. `layout`, of a corpus that was imported, has its slots by cell (see
-    `corpus.plan.slot_layout.LAYOUT`).
+    nothing, as are optional subsets of which the corpus has none. `layout`, of a corpus that was
+    imported, has its slots by cell (see `corpus.plan.slot_layout.LAYOUT`).
     """
 
     format: Literal[1] = 1

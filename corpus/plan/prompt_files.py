@@ -4,7 +4,8 @@ A prompts folder holds `anchors.yaml`, `topics.yaml`, `rules.yaml` and one folde
 kind of model under `templates/` (bundled: `full` for models that follow instructions, `small` for
 models that only continue examples); `corpus.plan.templates` says what a template is. A subset that
 not every corpus has brings its templates in a folder of its name, which only who makes it needs:
-see `corpus.plan.subsets`. What a model that hears is asked by is under `rubrics/`, and shapes no corpus: see `corpus.judge.rubrics`.
+see `corpus.plan.subsets`. What a model that hears is asked by is under `rubrics/`, and shapes no
+corpus: see `corpus.judge.rubrics`.
 """
 
 import hashlib

@@ -46,7 +46,6 @@ def plane(facts: Facts) -> Chart:
             hovertemplate="<b>%{text}</b><br>valence %{x:.2f}, arousal %{y:.2f}<br>"
             + "<br>".join(f"%{{customdata[{n}]:,}} {name} pairs" for n, name in enumerate(subsets))
             + "<extra></extra>",
-            showlegend=False,
         )
     )
     styled(figure, "valence: unpleasant to pleasant", "arousal: calm to excited", 480)
