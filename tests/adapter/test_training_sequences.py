@@ -25,7 +25,7 @@ from corpus.run.run_folder import RunFolder
 from corpus.store.digest_store import Store
 from schemas.audio import SAMPLE_RATE
 from schemas.recipe import Recipe
-from schemas.slots import EMOTIONAL, SPLITS, SUBSETS
+from schemas.slots import EMOTIONAL, NEUTRAL, SPLITS
 from tests.support.dask_cluster import DaskCluster
 from tests.support.line import sympatheia, typed
 
@@ -50,7 +50,7 @@ def corpus(whole, tmp_path):
 def rows_of(corpus, split):
     return [
         row
-        for subset in SUBSETS
+        for subset in (EMOTIONAL, NEUTRAL)
         for path in sorted((corpus / "data" / subset).glob(f"{split}-*.parquet"))
         for row in pq.read_table(path).to_pylist()
     ]

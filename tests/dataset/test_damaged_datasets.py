@@ -12,7 +12,7 @@ from corpus.dataset.published_layout import export
 from corpus.errors import SympatheiaError
 from corpus.opened import Corpus
 from corpus.report.page import write_report
-from schemas.slots import SUBSETS
+from schemas.slots import EMOTIONAL, NEUTRAL
 from tests.support.datasets import POINTER, accept_files, rewrite, shard
 
 CHECKPOINT = Path(__file__).parents[1] / "adapter" / "golden" / "whispervq" / "tokenizer"
@@ -30,7 +30,7 @@ def setting(**values):
     """Sets columns of every row, so that whoever looks at some rows only sees it as well."""
 
     def act(folder):
-        for part in SUBSETS:
+        for part in (EMOTIONAL, NEUTRAL):
             rewrite(shard(folder, part), lambda rows: [row | values for row in rows])
         accept_files(folder)
 

@@ -14,7 +14,7 @@ from corpus.dataset.published_layout import export, import_corpus
 from corpus.errors import SympatheiaError
 from corpus.plan.blueprint import Blueprint
 from schemas.audio import SAMPLE_RATE
-from schemas.slots import SUBSETS
+from schemas.slots import EMOTIONAL, NEUTRAL
 from tests.support.datasets import POINTER
 from tests.support.line import copy_prompts, typed
 
@@ -47,7 +47,7 @@ def read_back(tmp_path):
 def rows_of(corpus):
     return {
         row["id"]: row
-        for subset in SUBSETS
+        for subset in (EMOTIONAL, NEUTRAL)
         for path in sorted((corpus / "data" / subset).glob("*.parquet"))
         for row in pq.read_table(path).to_pylist()
     }
