@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import signal
@@ -115,5 +116,35 @@ def whole() -> Path:
                 recipe = write_recipe(folder / "r.toml", server.base_url)
                 size = ("emotional.pairs_per_anchor=10", "neutral.queries=4")
                 run = write_run(folder / "run", recipe, *size)
+            speak_and_pack(run)
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def gridded() -> Path:
+    """A run to which a grid was added: three subsets, three anchors. Look, and change nothing.
+
+    Beside it, `asked.json` has how many requests there were until then, and in all.
+    """
+    from tests.support.fake_servers import FakeTextServer
+    from tests.support.line import (
+        GRIDDED,
+        GRIDDED_ANCHORS,
+        speak_and_pack,
+        write_recipe,
+        write_run,
+    )
+
+    folder = Path(os.environ[SHARED]) / "gridded"
+    with filelock.FileLock(f"{folder}.lock"):
+        if not (folder / "run" / "corpus").exists():
+            folder.mkdir(exist_ok=True)
+            with FakeTextServer() as server:
+                recipe = write_recipe(folder / "r.toml", server.base_url, GRIDDED_ANCHORS)
+                write_run(folder / "run", recipe, *GRIDDED[:2])
+                asked = {"without": server.count}
+                run = write_run(folder / "run", recipe, *GRIDDED)
+                asked["with the grid"] = server.count
+            (folder / "asked.json").write_text(json.dumps(asked))
             speak_and_pack(run)
     return folder / "run"

@@ -183,6 +183,7 @@ def test_cells_of_rows_with_any_anchor():
     assert cell_of("emotional-sad-00017") == ("emotional", "sad")
     assert cell_of("emotional-very-sad-00017") == ("emotional", "very-sad")
     assert cell_of("neutral-00042-very-sad") == ("neutral", "very-sad")
+    assert cell_of("grid-00017-03") == ("grid", "grid")
 
 
 # Losses

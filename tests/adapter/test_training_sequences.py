@@ -18,6 +18,7 @@ from corpus.adapter.prompt_template import sequence
 from corpus.adapter.speech_tokens import SpeechTokenizer, checkpoint_digest
 from corpus.adapter.training_sequences import AFFECT_DROPOUT, affect_dropout, encode_corpus
 from corpus.errors import InvalidInput, SympatheiaError
+from corpus.opened import Corpus
 from corpus.plan.recipe_files import load_recipe, recipe_prompts
 from corpus.plan.slot_layout import Plan
 from corpus.run.progress import Progress
@@ -113,6 +114,19 @@ def test_rows_are_those_of_the_corpus_in_its_order(whole, encoded):
         assert [[line[k] for k in keys] for line in lines] == [[r[k] for k in keys] for r in rows]
         assert all(list(line) == ["text", *keys] for line in lines)
     assert len(lines_of(encoded, "train")) + len(lines_of(encoded, "eval")) == 42
+
+
+def test_a_sequence_of_the_grid_tells_its_point(gridded, tmp_path):
+    encode_corpus(gridded, CHECKPOINT, output=tmp_path)
+    rows = {row["id"]: row for row in Corpus.open(gridded).pairs("grid")}
+    lines = [line for split in SPLITS for line in lines_of(tmp_path, split)]
+    told = {line["id"]: line["text"] for line in lines if line["id"].startswith("grid-")}
+    assert list(told) == list(rows)
+    for name, row in rows.items():
+        point = f"(valence={row['valence']:.2f}, arousal={row['arousal']:.2f})".replace(
+            "-0.00", "0.00"
+        )
+        assert point in told[name]
 
 
 def test_every_text_is_that_of_its_row(whole, encoded):

@@ -1,11 +1,8 @@
 """A corpus with a grid, from the texts to what is read of it, by a small run."""
 
 import json
-import os
 import shutil
-from pathlib import Path
 
-import filelock
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -24,39 +21,28 @@ from corpus.report.page import write_report
 from corpus.run.run_folder import RunFolder
 from corpus.voices.affect_to_prosody import style_loudness
 from schemas.tables import ROWS, features, rows_with
-from tests.conftest import SHARED
 from tests.support.datasets import accept_files, shard
 from tests.support.fake_servers import FakeTextServer
-from tests.support.line import files_of, rows, speak_and_pack, write_recipe, write_run
+from tests.support.line import (
+    GRIDDED,
+    GRIDDED_ANCHORS,
+    files_of,
+    rows,
+    speak_and_pack,
+    write_recipe,
+    write_run,
+)
 
-ANCHORS = ("sad", "angry", "excited")
-SIZE = ("emotional.pairs_per_anchor=2", "neutral.queries=1", "grid.queries=2", "grid.points=3")
-GROWN = (*SIZE[:2], "grid.queries=3", "grid.points=4")
-
-
-@pytest.fixture(scope="session")
-def gridded() -> RunFolder:
-    """A run of three subsets. Look, and change nothing."""
-    folder = Path(os.environ[SHARED]) / "gridded"
-    with filelock.FileLock(f"{folder}.lock"):
-        run = RunFolder(folder / "run")
-        if not (folder / "done").exists():
-            folder.mkdir(exist_ok=True)
-            with FakeTextServer() as server:
-                recipe = write_recipe(folder / "r.toml", server.base_url, ANCHORS)
-                write_run(run.root, recipe, *SIZE)
-            speak_and_pack(run)
-            (folder / "done").touch()
-    return run
+GROWN = (*GRIDDED[:2], "grid.queries=3", "grid.points=4")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def grid_rows(gridded):
-    return {row["id"]: row for row in Corpus.open(gridded.root).pairs("grid")}
+    return {row["id"]: row for row in Corpus.open(gridded).pairs("grid")}
 
 
 def test_a_row_of_the_grid_says_where_its_response_lies(gridded, grid_rows):
-    plan = DatasetFolder(gridded.root).blueprint.plan
+    plan = DatasetFolder(gridded).blueprint.plan
     assert list(grid_rows) == [f"grid-{q:05d}-{n:02d}" for q in range(2) for n in range(3)]
     for slot_id, row in grid_rows.items():
         blend = row["blend"]
@@ -67,13 +53,13 @@ def test_a_row_of_the_grid_says_where_its_response_lies(gridded, grid_rows):
         for name in ("valence", "arousal"):
             mean = sum(p["weight"] * getattr(plan.anchors[p["anchor"]], name) for p in blend)
             assert row[name] == pytest.approx(mean, abs=0.003)
-    others = [row for row in Corpus.open(gridded.root) if row["subset"] != "grid"]
+    others = [row for row in Corpus.open(gridded) if row["subset"] != "grid"]
     assert {row["blend"] for row in others} == {None}
 
 
 def test_a_query_of_the_grid_is_spoken_once_and_its_responses_at_their_points(gridded):
-    blueprint = DatasetFolder(gridded.root).blueprint
-    sound = {(row["id"], row["role"]): row for row in rows(gridded.sound)}
+    blueprint = DatasetFolder(gridded).blueprint
+    sound = {(row["id"], row["role"]): row for row in rows(RunFolder(gridded).sound)}
     pairs = [pair for pair in blueprint.plan.pairs() if pair.place]
     assert len([1 for name, role in sound if name.startswith("grid") and role == "query"]) == 2
     for pair in pairs:
@@ -85,8 +71,8 @@ def test_a_query_of_the_grid_is_spoken_once_and_its_responses_at_their_points(gr
 
 
 def test_check_passes_and_tells_a_point_that_was_changed(gridded, tmp_path):
-    assert [gate.name for gate in check_folder(gridded.root) if not gate.passed] == []
-    folder = shutil.copytree(gridded.corpus, tmp_path / "dataset")
+    assert [gate.name for gate in check_folder(gridded) if not gate.passed] == []
+    folder = shutil.copytree(gridded / "corpus", tmp_path / "dataset")
     path = shard(folder, "grid")
     changed = pq.read_table(path).to_pylist()
     changed[0]["blend"][0]["weight"] -= 0.1
@@ -103,18 +89,24 @@ def test_check_passes_and_tells_a_point_that_was_changed(gridded, tmp_path):
     assert failed == {"added": [changed[0]["id"]], "coordinates": [changed[1]["id"]]}
 
 
-def test_a_repeat_gives_the_same_bytes(gridded, tmp_path):
+def test_a_grid_asks_nothing_of_the_subsets_that_were_there(gridded):
+    asked = json.loads((gridded.parent / "asked.json").read_bytes())
+    # A query and its three answers, twice; every text was good.
+    assert asked["with the grid"] - asked["without"] == 2 * (1 + 3)
+
+
+def test_all_at_once_gives_the_same_bytes_as_the_grid_afterwards(gridded, tmp_path):
     with FakeTextServer() as server:
-        recipe = write_recipe(tmp_path / "r.toml", server.base_url, ANCHORS)
-        run = write_run(tmp_path / "run", recipe, *SIZE)
+        recipe = write_recipe(tmp_path / "r.toml", server.base_url, GRIDDED_ANCHORS)
+        run = write_run(tmp_path / "run", recipe, *GRIDDED)
     speak_and_pack(run)
-    assert files_of(run) == files_of(gridded)
+    assert files_of(run) == files_of(RunFolder(gridded))
 
 
 def test_a_grid_that_grows_asks_nothing_of_the_points_it_has(gridded, grid_rows, tmp_path):
-    run = RunFolder(shutil.copytree(gridded.root, tmp_path / "run"))
+    run = RunFolder(shutil.copytree(gridded, tmp_path / "run"))
     with FakeTextServer() as server:
-        recipe = write_recipe(tmp_path / "r.toml", server.base_url, ANCHORS)
+        recipe = write_recipe(tmp_path / "r.toml", server.base_url, GRIDDED_ANCHORS)
         write_run(run.root, recipe, *GROWN)
         # One query, the four answers to it, and one more to each of the others.
         assert server.count == 1 + 4 + 2
@@ -134,9 +126,9 @@ def test_a_corpus_without_a_grid_has_the_columns_it_had(whole):
 
 def test_datasets_reads_every_config_of_a_corpus_with_a_grid(gridded):
     read = Features.from_dict(features(("blend",)))
-    assert Features.from_arrow_schema(pq.read_schema(shard(gridded.corpus, "grid"))) == read
+    assert Features.from_arrow_schema(pq.read_schema(shard(gridded / "corpus", "grid"))) == read
     for config in ("grid", "default", "text"):
-        stream = load_dataset(str(gridded.corpus), config, split="train", streaming=True)
+        stream = load_dataset(str(gridded / "corpus"), config, split="train", streaming=True)
         found = list(stream.select_columns(["subset", "blend"]))
         blends = [row["blend"] for row in found if row["subset"] == "grid"]
         assert blends
@@ -144,11 +136,11 @@ def test_datasets_reads_every_config_of_a_corpus_with_a_grid(gridded):
 
 
 def test_the_card_and_the_report_tell_of_the_grid(gridded, tmp_path):
-    card = (gridded.corpus / "README.md").read_text()
+    card = (gridded / "corpus" / "README.md").read_text()
     assert "- **grid**: a query spoken neutrally" in card
     assert "All subsets have the splits" in card
     assert "`blend` has the weights" in card
-    page = write_report(DatasetFolder(gridded.root), tmp_path)
+    page = write_report(DatasetFolder(gridded), tmp_path)
     facts = json.loads((tmp_path / "report.json").read_bytes())
     assert sum(facts["pairs"]["grid"].values()) == 6
     assert len(facts["points"]) == 6
@@ -156,7 +148,7 @@ def test_the_card_and_the_report_tell_of_the_grid(gridded, tmp_path):
 
 
 def test_a_corpus_with_a_grid_is_compared_with_one_without(gridded, whole):
-    without, found = Corpus.open(whole), Corpus.open(gridded.root)
+    without, found = Corpus.open(whole), Corpus.open(gridded)
     compared = without.compare(found)
     assert [name for name in compared.added if name.startswith("grid")] == [
         f"grid-{q:05d}-{n:02d}" for q in range(2) for n in range(3)
@@ -165,7 +157,7 @@ def test_a_corpus_with_a_grid_is_compared_with_one_without(gridded, whole):
 
 
 def test_the_published_layout_takes_the_grid_out_and_leaves_it_there(gridded, tmp_path):
-    assert export(gridded.root, tmp_path / "theirs") == len(Corpus.open(gridded.root))
+    assert export(gridded, tmp_path / "theirs") == len(Corpus.open(gridded))
     lines = [
         json.loads(line)
         for path in (tmp_path / "theirs" / "Grid" / "metadata").glob("text_pairs_*.jsonl")
@@ -179,7 +171,7 @@ def test_the_published_layout_takes_the_grid_out_and_leaves_it_there(gridded, tm
     assert len(wavs) == 2 + 6
     blueprint = Blueprint.named("demo", ("grid.queries=1", "grid.points=1"))
     ours = import_corpus(tmp_path / "theirs", tmp_path / "ours", blueprint)
-    assert ours.pairs == len(Corpus.open(gridded.root)) - 6
+    assert ours.pairs == len(Corpus.open(gridded)) - 6
 
 
 def test_a_probe_has_some_of_the_grid():

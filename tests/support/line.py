@@ -66,6 +66,11 @@ response_voice = "heron"
 """
 
 
+GRIDDED_ANCHORS = ("sad", "angry", "excited")
+GRIDDED = ("emotional.pairs_per_anchor=2", "neutral.queries=1", "grid.queries=2", "grid.points=3")
+"""Of the run `gridded`."""
+
+
 def write_recipe(path: Path, url: str, anchors=("sad", "angry", "tired")) -> Path:
     path.write_text(RECIPE.format(url=url, anchors=list(anchors)))
     return path

@@ -84,7 +84,7 @@ class PlanePoints:
                     f"the anchors; {number} fit. Set fewer, or name more anchors."
                 )
             taken = np.vstack([taken, found])
-        return [self._place(point) for point in taken]
+        return [self.at(*map(float, point)) for point in taken]
 
     def _fitting(self, thread: Points, taken: Points) -> Iterator[Points]:
         """The candidates of a thread [TRIES, 2], modulo 1, that may be the next point."""
@@ -103,8 +103,9 @@ class PlanePoints:
         sequence: Points = qmc.Halton(2, scramble=False).random(TRIES * THREADS)
         return sequence.reshape(TRIES, THREADS, 2)
 
-    def _place(self, point: Points) -> Place:
-        """A point with the anchors around it."""
+    def at(self, valence: float, arousal: float) -> Place:
+        """A point within the hull, with the anchors around it."""
+        point = np.array([valence, arousal])
         triangle = int(self._triangles.find_simplex(point))
         affine = self._triangles.transform[triangle]
         first = affine[:2] @ (point - affine[2])
@@ -117,4 +118,4 @@ class PlanePoints:
         rest = [(self._names[corner], weight) for weight, corner in around[1:] if weight > 0]
         # Roundings must not add up to more or less than all.
         most = round(1 - sum(weight for _, weight in rest), DIGITS)
-        return Place(float(point[0]), float(point[1]), ((self._names[around[0][1]], most), *rest))
+        return Place(valence, arousal, ((self._names[around[0][1]], most), *rest))
