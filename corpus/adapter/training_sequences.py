@@ -25,6 +25,7 @@ from corpus.compute.local_or_dask import Workers
 from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.dataset.manifest import NAME
 from corpus.errors import InvalidInput
+from corpus.plan.subsets.registry import ROOMS
 from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import Row
@@ -32,7 +33,7 @@ from corpus.speech.clip_requests import QUERY, RESPONSE
 from corpus.store.files import whole_file, write_whole
 from corpus.store.opening import open_store
 from schemas.recipe import Adapter
-from schemas.slots import EMOTIONAL, SPLITS, SUBSETS, PairSlot
+from schemas.slots import SPLITS, SUBSETS, PairSlot
 
 LISTING = "affect_dropout.json"
 """Beside the sequences: which corpus they are of, and who lost their affect."""
@@ -55,7 +56,7 @@ def affect_dropout(
         seed: Of the recipe.
         fraction: Of the emotional subset.
     """
-    emotional = (pair for pair in pairs if pair.query.subset == EMOTIONAL)
+    emotional = (pair for pair in pairs if ROOMS[pair.query.subset].in_words)
     dropped: list[str] = []
     seen = 0
     for _, cell in groupby(emotional, key=lambda pair: pair.cell):

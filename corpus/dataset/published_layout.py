@@ -32,6 +32,7 @@ from corpus.git_lfs import POINTER, is_pointer
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.prompt_files import Prompts
 from corpus.plan.slot_layout import LAYOUT
+from corpus.plan.subsets.registry import ROOMS
 from corpus.plan.user_input import shown
 from corpus.run.stage_tables import Row
 from corpus.sound.sound_files import Undecodable, recode
@@ -366,7 +367,7 @@ def _planned(recipe: Recipe, anchors: tuple[str, ...], layout: dict[str, str]) -
         "anchors": anchors,
         "emotional": {"pairs_per_anchor": max(emotional, default=0)},
         "neutral": {"queries": len(layout.get(NEUTRAL, ""))},
-        "grid": {"queries": 0},
+        **{name: {} for name, room in ROOMS.items() if room.optional},
         "split": {"eval_fraction": min(round(share * BLOCK), BLOCK - 1) / BLOCK},
     }
     return Recipe.model_validate(recipe.model_dump() | sizes)

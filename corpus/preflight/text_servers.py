@@ -85,12 +85,20 @@ def samplings(llm: Llm) -> dict[str, Sampling]:
 
 def prompt_chars(blueprint: Blueprint) -> dict[str, int]:
     """Most characters of a prompt for a query and for a response."""
-    prompts, anchors = blueprint.prompts, blueprint.plan.anchors.values()
+    prompts, plan = blueprint.prompts, blueprint.plan
+    anchors = plan.anchors.values()
     topic = max(prompts.topics, key=len)
     query = "x" * QUERY_CHARS
     asked = {
         "llm.queries": [prompts.emotional_query(anchor, topic) for anchor in anchors],
-        "llm.responses": [prompts.emotional_response(anchor, query) for anchor in anchors],
+        "llm.responses": [
+            *(prompts.emotional_response(anchor, query) for anchor in anchors),
+            *(
+                messages
+                for room in plan.rooms.values()
+                for messages in room.samples(prompts, plan.anchors)
+            ),
+        ],
     }
     return {
         key: max(sum(len(message["content"]) for message in messages) for messages in found)

@@ -13,6 +13,7 @@ from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import read_rows
 from flows.work import at_work
 from schemas.prompts import Anchor
+from schemas.slots import EMOTIONAL
 
 PLACEHOLDER = "(the query)"
 
@@ -33,12 +34,15 @@ def print_preview(blueprint: Blueprint, anchor: str, count: int) -> None:
     _print_prompts(prompts, plan.anchors[anchor])
     if not count:
         return
-    others = (("neutral", recipe.neutral), ("grid", recipe.grid))
     small = recipe.model_copy(
         update={
             "anchors": (anchor,),
             "emotional": recipe.emotional.model_copy(update={"pairs_per_anchor": count}),
-            **{name: section.model_copy(update={"queries": 0}) for name, section in others},
+            **{
+                name: getattr(recipe, name).model_copy(update={room.size: 0})
+                for name, room in plan.rooms.items()
+                if name != EMOTIONAL
+            },
         }
     )
     with tempfile.TemporaryDirectory(prefix="sympatheia-preview-") as folder:

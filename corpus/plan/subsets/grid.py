@@ -7,7 +7,7 @@ which has no steps where triangles meet.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise, zip_longest
+from itertools import zip_longest
 from math import fsum
 from typing import Any
 
@@ -62,11 +62,12 @@ class Grid(Neutral):
         self._points = PlanePoints(anchors, recipe.seed)
 
     @classmethod
-    def render_all(cls, prompts: Prompts, anchors: Mapping[str, Anchor]) -> Iterator[list[Message]]:
-        """Its template with each anchor, blended with the next."""
-        names = [*anchors, next(iter(anchors))]
-        for first, other in pairwise(names):
-            place = Place(0.0, 0.0, ((first, 0.6), (other, 0.4)))
+    def samples(cls, prompts: Prompts, anchors: Mapping[str, Anchor]) -> Iterator[list[Message]]:
+        """Its template with each anchor, blended with the two behind it."""
+        names = [*anchors] * 3
+        for number in range(len(anchors)):
+            around = zip(names[number : number + 3], (0.5, 0.3, 0.2), strict=True)
+            place = Place(0.0, 0.0, tuple(around))
             yield _ask(prompts, anchors, place, "What should I cook tonight?")
 
     def pairs_of(self, query: QuerySlot) -> Iterator[PairSlot]:

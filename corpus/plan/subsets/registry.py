@@ -45,7 +45,7 @@ def require_rendered(prompts: Prompts) -> None:
     anchors = {anchor.name: anchor for anchor in prompts.anchors}
     for room in ROOMS.values():
         if room.name in prompts.more:
-            for _ in room.render_all(prompts, anchors):
+            for _ in room.samples(prompts, anchors):
                 pass
 
 

@@ -77,8 +77,8 @@ class SubsetRoom(ABC):
         return count
 
     @classmethod
-    def render_all(cls, prompts: Prompts, anchors: Mapping[str, Anchor]) -> Iterator[list[Message]]:
-        """Renders the templates that are in a folder of the subset's own, as a build will.
+    def samples(cls, prompts: Prompts, anchors: Mapping[str, Anchor]) -> Iterator[list[Message]]:
+        """What its own templates render, as in a build: those in a folder of the subset's name.
 
         Raises:
             InvalidInput: one is missing or does not render.
