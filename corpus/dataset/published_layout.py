@@ -363,11 +363,11 @@ def _planned(recipe: Recipe, anchors: tuple[str, ...], layout: dict[str, str]) -
     letters = "".join(layout.values())
     share = letters.count(_LETTERS["eval"]) / max(1, len(letters) - letters.count("-"))
     emotional = [len(found) for cell, found in layout.items() if cell != NEUTRAL]
-    sizes = {
+    sizes: dict[str, Any] = {name: {} for name, room in ROOMS.items() if room.optional}
+    sizes |= {
         "anchors": anchors,
         "emotional": {"pairs_per_anchor": max(emotional, default=0)},
         "neutral": {"queries": len(layout.get(NEUTRAL, ""))},
-        **{name: {} for name, room in ROOMS.items() if room.optional},
         "split": {"eval_fraction": min(round(share * BLOCK), BLOCK - 1) / BLOCK},
     }
     return Recipe.model_validate(recipe.model_dump() | sizes)
