@@ -5,6 +5,7 @@ from corpus.plan.blueprint import Blueprint
 from corpus.plan.prompt_files import BUNDLED
 from corpus.plan.recipe_files import load_recipe
 from corpus.plan.subsets.grid import Grid, blended, parts_of
+from corpus.text.responses import response_request
 from schemas.slots import Place
 from tests.support.line import copy_prompts, typed
 
@@ -98,6 +99,21 @@ def test_every_request_of_a_grid_can_be_made(blueprint):
         assert "Where do I find rice?" in messages[-1]["content"]
         assert blueprint.target(pair).feeling in "".join(m["content"] for m in messages)
         assert len(blueprint.target(pair).examples) >= 2
+
+
+def test_an_anchor_more_asks_anew_only_at_points_that_it_is_blended_into(blueprint):
+    """The new one lies among the others, so that no point moves."""
+    names = [name for name in blueprint.plan.anchors if name != "neutral"]
+    fewer = blueprint.recipe.model_copy(update={"anchors": tuple(names)})
+    before, after = Blueprint.of(fewer, blueprint.prompts), blueprint
+    digests = [
+        {pair.id: response_request(one, pair, "Where?", 0).digest() for pair in pairs_of(one)}
+        for one in (before, after)
+    ]
+    asked = {name for name in digests[0] if digests[0][name] != digests[1][name]}
+    blended_in = {p.id for p in pairs_of(after) if "neutral" in dict(p.place.blend)}
+    assert asked <= blended_in
+    assert 0 < len(asked) < len(digests[1])
 
 
 def test_a_grid_has_points():
