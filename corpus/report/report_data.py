@@ -262,7 +262,8 @@ def _sound(dataset: DatasetFolder) -> Facts | None:
     for row in everything:
         if any(row[name] is not None for name in FEATURES):
             clips[row["role"]].append(row)
-    emotion = {pair.id: pair.anchor for pair in dataset.blueprint.plan.pairs()}
+    # A response that lies between the anchors tells nothing of any one of them.
+    emotion = {p.id: p.anchor for p in dataset.blueprint.plan.pairs() if p.place is None}
     # A query is spoken in the emotion of its anchor; one that is neutral, neutrally.
     emotion |= {slot.id: slot.emotion for slot in dataset.blueprint.plan.queries()}
     return {
@@ -272,7 +273,7 @@ def _sound(dataset: DatasetFolder) -> Facts | None:
             for role, rows in clips.items()
         },
         "by_anchor": {
-            role: _quartiles((emotion.get(row["id"], ""), row) for row in rows)
+            role: _quartiles((emotion[row["id"]], row) for row in rows if row["id"] in emotion)
             for role, rows in clips.items()
         },
         "word_error_rate": _summary([row["word_error_rate"] for row in everything]),

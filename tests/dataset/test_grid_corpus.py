@@ -144,6 +144,7 @@ def test_the_card_and_the_report_tell_of_the_grid(gridded, tmp_path):
     facts = json.loads((tmp_path / "report.json").read_bytes())
     assert sum(facts["pairs"]["grid"].values()) == 6
     assert len(facts["points"]) == 6
+    assert set(facts["sound"]["by_anchor"]["response"]) <= {*GRIDDED_ANCHORS}
     assert "grid-0000" in page.read_text()
 
 
