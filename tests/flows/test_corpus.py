@@ -36,7 +36,6 @@ FOUR = ("happy", "sad", "tired", "angry")
 LESS = (
     *("--set", f"anchors={list(FOUR)}".replace("'", '"')),
     *("--set", "emotional.pairs_per_anchor=1"),
-    *("--set", "llm.responses.candidates=1"),
 )
 """Of the demo, which shows the same in a third of the time."""
 
