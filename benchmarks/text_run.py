@@ -200,7 +200,7 @@ def after_a_kill(folder: Path) -> dict[str, Any]:
     plateau = [count for _, count in samples[full_at[0] : full_at[-1] + 1]]
     return {
         "killed_at": HALF,
-        "asked_again": figures["requests"],
+        "asked_by_the_second": figures["requests"],
         "seconds_from_the_command_to_full": round(samples[full_at[0]][0] - begun, 1),
         "seconds_from_its_first_request_to_full": round(samples[full_at[0]][0] - first, 1),
         "lowest_until_the_tail": min(plateau),
