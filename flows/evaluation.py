@@ -27,7 +27,7 @@ from corpus.servers.retry_and_failover import Endpoints
 from flows.artifacts import leave_link
 from flows.display import shown
 from flows.sentences import fails_in_words
-from flows.work import when_needed
+from flows.work import open_pool, when_needed
 from schemas.names import EVALUATION
 from schemas.orders import EvaluationOrder
 
@@ -82,17 +82,7 @@ async def _grade(comparison: Comparison, asked: EvaluationFolder, bench: Workben
     settings = asked.settings.judge
 
     async def open_servers(stack: AsyncExitStack) -> Endpoints:
-        pool = Endpoints(
-            settings.endpoints,
-            api_key_env=settings.api_key_env,
-            timeout_seconds=settings.timeout_seconds,
-            patience_seconds=settings.patience_seconds,
-            section=settings.SECTION,
-        )
-        await stack.enter_async_context(pool)
-        await pool.check()
-        stack.enter_context(bench.progress.watching(settings.SECTION, pool.snapshot, 0))
-        return pool
+        return await open_pool(stack, bench.progress, settings, settings.SECTION)
 
     rubrics = Rubrics(asked.prompts)
     async with when_needed(open_servers) as pool:

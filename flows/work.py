@@ -196,7 +196,7 @@ class Work:
             started = await asyncio.to_thread(stack.enter_context, embedded)
             llm = llm.model_copy(update={"endpoints": started})
             each, remedy = 1, REMEDY
-        pool = await self._open_pool(stack, llm, "llm", each, remedy)
+        pool = await open_pool(stack, self.run.progress, llm, "llm", each, remedy)
         await self._require_ready(pool)
         return pool
 
@@ -211,33 +211,6 @@ class Work:
 
         ahead = RunAhead(self.run.blueprint, self.run.folder.root, self.until)
         await require_ready(ahead, text_servers)
-
-    async def _open_pool(
-        self,
-        stack: AsyncExitStack,
-        servers: Llm | Speech | HearingJudge,
-        section: str,
-        each: int | None = None,
-        remedy: str = REPAIR,
-    ) -> Endpoints:
-        """A pool of the servers of a section of the recipe, up and on show."""
-        pool = Endpoints(
-            servers.endpoints,
-            api_key_env=servers.api_key_env,
-            timeout_seconds=servers.timeout_seconds,
-            patience_seconds=servers.patience_seconds,
-            concurrency=each,
-            section=section,
-            remedy=remedy,
-        )
-        await stack.enter_async_context(pool)
-        await pool.check()
-        gpus, price = 0, 0.0
-        if not isinstance(servers, HearingJudge):
-            gpus, price = servers.gpus, servers.gpu_hour_price
-        watching = self.run.progress.watching(section, pool.snapshot, gpus, price)
-        stack.enter_context(watching)
-        return pool
 
     def stop(self) -> None:
         """Lets go of what is in flight, if texts are still being written or spoken."""
@@ -300,7 +273,7 @@ class Work:
         speech = self._recipe.speech
 
         async def open_servers(stack: AsyncExitStack) -> Endpoints:
-            pool = await self._open_pool(stack, speech, "speech")
+            pool = await open_pool(stack, self.run.progress, speech, "speech")
             await self._require_ready()
             return pool
 
@@ -322,7 +295,7 @@ class Work:
         from corpus.judge.rubrics import Rubrics
 
         async def open_servers(stack: AsyncExitStack) -> Endpoints:
-            return await self._open_pool(stack, judge, judge.SECTION)
+            return await open_pool(stack, self.run.progress, judge, judge.SECTION)
 
         rubrics = Rubrics(run.blueprint.prompts.folder)
         async with when_needed(open_servers) as pool:
@@ -344,6 +317,38 @@ class Work:
             write_corpus(self.run)
         if self._recipe.shards.target:
             copy_out(self.run.folder.corpus, self._recipe.shards.target)
+
+
+async def open_pool(
+    stack: AsyncExitStack,
+    progress: Progress,
+    servers: Llm | Speech | HearingJudge,
+    section: str,
+    each: int | None = None,
+    remedy: str = REPAIR,
+) -> Endpoints:
+    """A pool of the servers of a section of the recipe, up and on show until the stack is closed.
+
+    Raises:
+        InvalidInput: an address cannot be asked, or there is no key.
+        EndpointsFailed: no server answers, or one refuses the key.
+    """
+    pool = Endpoints(
+        servers.endpoints,
+        api_key_env=servers.api_key_env,
+        timeout_seconds=servers.timeout_seconds,
+        patience_seconds=servers.patience_seconds,
+        concurrency=each,
+        section=section,
+        remedy=remedy,
+    )
+    await stack.enter_async_context(pool)
+    await pool.check()
+    gpus, price = 0, 0.0
+    if not isinstance(servers, HearingJudge):
+        gpus, price = servers.gpus, servers.gpu_hour_price
+    stack.enter_context(progress.watching(section, pool.snapshot, gpus, price))
+    return pool
 
 
 @asynccontextmanager

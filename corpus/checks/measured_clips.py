@@ -6,24 +6,20 @@ copy in memory.
 
 import ctypes
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
 
 from corpus.checks.inspection import Inspection
-from corpus.compute.worker_processes import worker_processes
+from corpus.compute.worker_processes import begun_ahead, worker_processes
 from corpus.dataset.dataset_folder import shard_rows
 from corpus.errors import SympatheiaError
 from corpus.sound.clip_audio import ClipMeasures, measure_finished
 from schemas.slots import SUBSETS
-
-T = TypeVar("T")
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """glibc's numbers for these two settings (malloc.h)."""
@@ -82,7 +78,7 @@ def measured_clips(look: Inspection, roles: tuple[str, ...]) -> Iterator[Measure
                     yield path, pool.submit(_measured, path, group, roles)
 
         try:
-            for path, of_path in groupby(_ahead(parts(), count + AHEAD), lambda part: part[0]):
+            for path, of_path in groupby(begun_ahead(parts(), count + AHEAD), lambda part: part[0]):
                 clips: list[MeasuredClip] = []
                 for _, part in of_path:
                     yield from part.result()
@@ -94,16 +90,6 @@ def measured_clips(look: Inspection, roles: tuple[str, ...]) -> Iterator[Measure
                 "A process that measures clips died, perhaps for want of memory. Free some and run "
                 "the same command again; the shards that were measured are remembered."
             ) from None
-
-
-def _ahead(parts: Iterable[T], count: int) -> Iterator[T]:
-    """The same, so many of them begun before they are asked for."""
-    waiting: deque[T] = deque()
-    for part in parts:
-        waiting.append(part)
-        if len(waiting) > count:
-            yield waiting.popleft()
-    yield from waiting
 
 
 def _recall(look: Inspection, path: Path) -> Future[list[MeasuredClip]] | None:

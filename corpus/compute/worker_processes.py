@@ -8,12 +8,15 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import wait
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -60,6 +63,16 @@ def worker_processes(
     context = multiprocessing.get_context("spawn")
     initializer = partial(_begin, begin, *arguments)
     return _Workers(count, mp_context=context, initializer=initializer)
+
+
+def begun_ahead(calls: Iterable[T], count: int) -> Iterator[T]:
+    """The same, so many of them begun before they are asked for."""
+    waiting: deque[T] = deque()
+    for call in calls:
+        waiting.append(call)
+        if len(waiting) > count:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def _begin(begin: Callable[..., object] | None, *arguments: object) -> None:

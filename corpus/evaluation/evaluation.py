@@ -126,8 +126,7 @@ class Comparison:
         for one in self.evaluated:
             one.rows = await judging.grade(one.system, one.rows)
             if other is not None and one.system is not other and not one.system.is_variant:
-                await judging.compare(one.system, one.rows, other)
-                table = judging.preferred[one.system.name]
+                table = await judging.compare(one.system, one.rows, other)
                 one.figures[PAIRWISE] = preferences(table, baseline, self._bench.seed)
 
     def figure(self) -> None:

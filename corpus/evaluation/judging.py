@@ -6,7 +6,7 @@ that has no sound. Neither is guessed at, and neither is left out of sight.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -36,7 +36,7 @@ WON, LOST, TIE = 1.0, 0.0, 0.5
 """What a comparison counts for the first of two systems."""
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Judging:
     """The judge at work on systems.
 
@@ -45,14 +45,12 @@ class Judging:
         judge: asks it.
         anchors: by name, for what is felt at each.
         progress: is told of every grade.
-        preferred: what came of comparing each system with the baseline, once that was done.
     """
 
     settings: EvaluationJudge
     judge: ClipJudge
     anchors: Mapping[str, Anchor]
     progress: Progress
-    preferred: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     async def grade(self, system: System, rows: pd.DataFrame) -> pd.DataFrame:
         """A system's rows with the grades of its responses.
@@ -86,10 +84,10 @@ class Judging:
         rubrics = [rubric_for(row.subset, row.emotion) for row in rows.itertuples()]
         return rows.join(table.assign(**{RUBRIC: rubrics}))
 
-    async def compare(self, system: System, rows: pd.DataFrame, baseline: System) -> None:
+    async def compare(self, system: System, rows: pd.DataFrame, baseline: System) -> pd.DataFrame:
         """Has each response of a system compared with the baseline's to the same query and emotion.
 
-        Both orders are asked, for a judge may favour a place.
+        Both orders are asked, for a judge may favour a place. What came of it is for `preferences`.
 
         Raises:
             EndpointsFailed, SympatheiaError: as with `grade`.
@@ -125,8 +123,9 @@ class Judging:
 
         self.progress.begin(PAIRS, {system.name: len(theirs)})
         await self._each(_side_by_side(system, baseline, theirs), one)
-        table = pd.DataFrame.from_dict(found, orient="index")
-        self.preferred[system.name] = rows[["query_id", "emotion"]].join(table, how="inner")
+        columns = ["score", "agreed", READ, ANSWERS]
+        table = pd.DataFrame.from_dict(found, orient="index").reindex(columns=columns)
+        return rows[["query_id", "emotion"]].join(table, how="inner")
 
     async def _each(
         self, clips: Iterator[tuple[Any, ...]], one: Callable[..., Awaitable[None]]

@@ -52,6 +52,8 @@ class System:
         condition: under which it was asked; empty where there is but one.
         rows: `COLUMNS`, in order, by id.
         sounds: reads sound files.
+        is_variant: whether it was asked for a point beside the target's, which is a study beside
+            the folder's first system.
     """
 
     name: str
@@ -60,11 +62,7 @@ class System:
     condition: str
     rows: pd.DataFrame
     sounds: Sounds
-
-    @property
-    def is_variant(self) -> bool:
-        """Whether it was asked for a point beside the target's, which is a study of its own."""
-        return self.condition.startswith((NOISE, SCALE))
+    is_variant: bool = False
 
 
 def open_systems(folders: Sequence[Path], settings: Evaluation) -> list[System]:
@@ -155,7 +153,10 @@ def _corpus(folder: Path, name: str, settings: Evaluation) -> System:
 
 
 def _conditions(folder: Path, name: str) -> list[System]:
-    """A system for each condition; the first without noise has the folder's name alone."""
+    """A system for each condition; the one told the target's point comes first, if it is there.
+
+    The first has the folder's name alone.
+    """
     path = folder / TABLE
     columns = [column for column in ANSWERS.names if column not in ("audio", "tokens", "prompt")]
     try:
@@ -169,7 +170,8 @@ def _conditions(folder: Path, name: str) -> list[System]:
     told = table.rename(columns={"valence": "told_valence", "arousal": "told_arousal"})
     told = told.rename(columns={"target_valence": "valence", "target_arousal": "arousal"})
     conditions = list(dict.fromkeys(told["condition"]))
-    conditions.sort(key=lambda one: one.startswith((NOISE, SCALE)))  # keeps the order else
+    # Else as they were asked.
+    conditions.sort(key=lambda one: (one.startswith((NOISE, SCALE)), one != TOLD))
     systems = []
     for number, condition in enumerate(conditions):
         rows = _frame(told[told["condition"] == condition].to_dict("records"))
@@ -182,6 +184,7 @@ def _conditions(folder: Path, name: str) -> list[System]:
                 condition if several else "",
                 rows,
                 lambda ids: _answers(path, ids),
+                is_variant=number > 0 and condition.startswith((NOISE, SCALE)),
             )
         )
     return systems

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from corpus.compute.local_or_dask import Workers
+from corpus.compute.worker_processes import begun_ahead
 from corpus.embedding.embedding_process import EmbeddingProcess
-from corpus.errors import SympatheiaError
 from corpus.run.progress import Progress
 from corpus.store.append_only_records import Records
 from corpus.store.digest_store import Store
@@ -47,17 +47,8 @@ class Workbench:
         Raises:
             InvalidInput, SympatheiaError: a worker died, the cluster is gone, or a call raises.
         """
-        waiting: list[tuple[T, Future[Any] | None]] = []
-        most = 2 * self.workers.at_once
-        for one in begun:
-            waiting.append(one)
-            if len(waiting) > most:
-                yield self._ended(*waiting.pop(0))
-        for one in waiting:
-            yield self._ended(*one)
-
-    def _ended(self, what: T, call: "Future[Any] | None") -> tuple[T, Any]:
-        return what, None if call is None else self.workers.wait_for(call)
+        for what, call in begun_ahead(begun, 2 * self.workers.at_once):
+            yield what, None if call is None else self.workers.wait_for(call)
 
     def computed(
         self,
@@ -79,9 +70,4 @@ class Workbench:
         for digest, made in self.ahead(begun()):
             if made is not None:
                 records.put(digest, made)
-            found = records.get(digest)
-            if found is None:
-                raise SympatheiaError(
-                    f"The store has lost the record {digest}. Run the same command again."
-                )
-            yield found
+            yield records.require(digest)

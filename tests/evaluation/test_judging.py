@@ -130,6 +130,15 @@ def test_two_systems_are_compared_in_both_orders_and_ties_count_half(bench):
     assert difference["mean"] == -0.75 and difference["n"] == 20
 
 
+def test_systems_without_a_query_in_common_have_no_preferences(bench):
+    other = system("other", 2)
+    other.rows["query_id"] = "another"
+    with JudgeServer() as server:
+        facts = judged(bench, server, system("base", 2), other, baseline="base")
+    found = facts["systems"]["other"]["pairwise"]
+    assert (found["wins"], found["win_rate"], found["parse_rate"]) == (0, {"all": None}, None)
+
+
 def test_a_baseline_that_is_none_of_the_systems_is_refused(bench):
     with JudgeServer() as server, pytest.raises(InvalidInput, match="no system 'other'; ours are"):
         judged(bench, server, system("ours", 1), baseline="other")

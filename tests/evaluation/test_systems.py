@@ -86,6 +86,16 @@ def test_each_condition_of_a_responses_folder_is_a_system_and_the_first_has_its_
     assert alone.name == "one"
 
 
+def test_the_one_told_the_point_comes_first_and_of_noise_alone_one_is_no_variant(tmp_path):
+    turned = opened(responses_folder(tmp_path / "turned", ("none", "affect", "affect*0.5")))
+    assert [one.condition for one in turned] == ["affect", "none", "affect*0.5"]
+    noisy = opened(responses_folder(tmp_path / "noisy", ("affect~0.1", "affect~0.3")))
+    assert [(one.name, one.is_variant) for one in noisy] == [
+        ("noisy", False),
+        ("noisy/affect~0.3", True),
+    ]
+
+
 def test_queries_words_come_from_the_corpus_beside(whole, tmp_path):
     (corpus,) = opened(whole)
     query = corpus.rows[corpus.rows["subset"] == "neutral"]["query_id"].iloc[0]

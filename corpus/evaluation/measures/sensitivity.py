@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from corpus.evaluation.statistics import mean, rank_correlation
-from corpus.evaluation.systems import NOISE, SCALE
+from corpus.evaluation.systems import NOISE, SCALE, TOLD
 from corpus.evaluation.workbench import Workbench
 from corpus.sound.prosody import FEATURES
 
@@ -23,8 +23,7 @@ def sensitivity(variants: Sequence[tuple[str, pd.DataFrame]], bench: Workbench) 
     """The figures of every point beside the target's.
 
     Args:
-        variants: condition and measured rows of each; the rows told the target's own point come
-            first, under the condition without noise.
+        variants: condition and measured rows of each, the folder's first system before the others.
         bench: what is worked with.
 
     Returns:
@@ -33,7 +32,6 @@ def sensitivity(variants: Sequence[tuple[str, pd.DataFrame]], bench: Workbench) 
         target's valence and arousal (`target`) and with those told (`told`).
     """
     told = dict(variants)
-    own = variants[0][1] if variants else None
 
     def of(prefix: str, own_value: str) -> dict[str, Any] | None:
         found = {
@@ -41,10 +39,11 @@ def sensitivity(variants: Sequence[tuple[str, pd.DataFrame]], bench: Workbench) 
             for condition, rows in told.items()
             if condition.startswith(prefix)
         }
-        if not found or own is None:
+        if not found:
             return None
-        both = {own_value: _figures(own, bench)} | found
-        return dict(sorted(both.items(), key=lambda one: float(one[0])))
+        if TOLD in told:  # the target's own point
+            found[own_value] = _figures(told[TOLD], bench)
+        return dict(sorted(found.items(), key=lambda one: float(one[0])))
 
     return {"sensitivity": of(NOISE, "0"), "interpolation": of(SCALE, "1")}
 
