@@ -69,6 +69,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """One folder for what all processes of a session share; they inherit its name."""
     if SHARED not in os.environ:
         config.shared = os.environ[SHARED] = tempfile.mkdtemp(prefix="tests-")
+        # What an earlier session remembers must not decide what this one shows.
+        os.environ["XDG_CACHE_HOME"] = f"{config.shared}/cache"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -6,13 +6,13 @@ that looked. So a check that was stopped goes on behind the last whole shard, an
 looks at what has changed.
 """
 
+import json
 import logging
 from dataclasses import dataclass, field
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -52,14 +52,15 @@ class Memory:
         """What was found, by this code, in what has the digest; None if that is not known."""
         path = self._path(digest)
         try:
-            return orjson.loads(path.read_bytes()) if path.is_file() else None
-        except orjson.JSONDecodeError:  # damaged, so it is found out anew
+            return json.loads(path.read_bytes()) if path.is_file() else None
+        except ValueError:  # damaged, so it is found out anew
             return None
 
     def keep(self, digest: str, found: Any) -> None:  # noqa: ANN401 (any plain data)
         """Keeps what was found. Where nothing can be written, the next check finds it anew."""
         try:
-            write_whole(self._path(digest), orjson.dumps(found))
+            # By the standard library, which unlike orjson keeps a number that is none (NaN).
+            write_whole(self._path(digest), json.dumps(found).encode())
         except OSError as error:
             log.warning("what was checked is not remembered: %s: %s", self._folder, error.strerror)
 

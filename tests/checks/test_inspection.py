@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import shutil
 
 import numpy as np
@@ -90,6 +91,13 @@ def test_a_memory_that_is_damaged_is_none(tmp_path, content):
     (path,) = tmp_path.rglob("*.json")
     path.write_text(content)
     assert Memory(tmp_path).recall("clips 0") is None
+
+
+def test_a_number_that_is_none_is_remembered_as_it_was_found(tmp_path):
+    Memory(tmp_path).keep("clips 0", [{"loudness": -math.inf, "said_seconds": math.nan}])
+    (clip,) = Memory(tmp_path).recall("clips 0")
+    assert clip["loudness"] == -math.inf
+    assert math.isnan(clip["said_seconds"])
 
 
 def test_other_code_remembers_nothing_of_it(tmp_path, monkeypatch):
