@@ -38,9 +38,9 @@ from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.run.run_folder import RunFolder
 from corpus.store.line_log import read_log
 from corpus.store.opening import open_store
-from corpus.text.cleaning import clean
 from corpus.text.near_duplicate_queries import Accepted
 from corpus.text.query_decision_order import JUDGE_AT_ONCE
+from corpus.text.wording.cleaning import clean
 from tests.support.fake_servers import TextServerProcess
 from tests.support.line import SYMPATHEIA
 from tests.support.replies import ANY_TOPIC

@@ -76,12 +76,13 @@ def _alternately(groups: Iterable[tuple[Example, ...]]) -> tuple[Example, ...]:
 
 def _mixed(parts: list[Part], style: str) -> str:
     """A style of each part, in its measure."""
-    styles = (f"{part.amount} {_lower(getattr(part.anchor, style))}" for part in parts)
+    styles = (f"{part.amount} {_plain(getattr(part.anchor, style))}" for part in parts)
     return _sentence("; ".join(styles))
 
 
-def _lower(style: str) -> str:
-    return style[0].lower() + style[1:]
+def _plain(style: str) -> str:
+    """A style within a sentence, its measure being given."""
+    return (style[0].lower() + style[1:]).removeprefix("very ")
 
 
 def _sentence(words: str) -> str:

@@ -134,11 +134,11 @@ class Dialogue(SubsetRoom):
         point = Point(valence=place.valence, arousal=place.arousal)
         return Manner(_felt_at(place, self._anchors).query_style, point)
 
-    def response_manner(self, slot: PairSlot, energies: Sequence[float] = ()) -> Manner:
+    def response_manner(self, slot: PairSlot, levels: Sequence[float] = ()) -> Manner:
         """As suits the turn's feeling, or how loud the user's turns were until then."""
         if not self.listens:
             return super().response_manner(slot)
-        change = trend(energies)
+        change = trend(levels)
         keys, ways = self._recipe.dialogue, self._deliveries
         if change <= -keys.falling_db:
             return _manner(ways.falling)
@@ -186,7 +186,7 @@ def trend(levels: Sequence[float]) -> float:
 
     Those before are averaged in energy, each weighing the more the quieter it was (by the inverse
     of its energy), so that quiet distress is not averaged away: ES4R's weighting. Weighted so, the
-    mean of n energies is n over the sum of their inverses, which is the harmonic mean.
+    mean of n levels is n over the sum of their inverses, which is the harmonic mean.
 
     Args:
         levels: of the turns in their order, dB.

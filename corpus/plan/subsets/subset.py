@@ -125,12 +125,12 @@ class SubsetRoom(ABC):
     def query_manner(self, slot: QuerySlot) -> Manner:
         """How a query is spoken."""
 
-    def response_manner(self, slot: PairSlot, energies: Sequence[float] = ()) -> Manner:
+    def response_manner(self, slot: PairSlot, levels: Sequence[float] = ()) -> Manner:
         """How a response is spoken.
 
         Args:
             slot: of its pair.
-            energies: of the query clips that `heard_before` names, in dB.
+            levels: of the query clips that `heard_before` names, in dB.
         """
         target = self.target(slot)
         return Manner(target.response_style, target.response_delivery)
