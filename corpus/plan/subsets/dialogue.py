@@ -57,7 +57,19 @@ class Dialogue(SubsetRoom):
 
     @classmethod
     def samples(cls, prompts: Prompts, anchors: Mapping[str, Anchor]) -> Iterator[list[Message]]:
-        """Its templates with each anchor, as first and as second turn."""
+        """Its templates with each anchor, as first and as second turn.
+
+        Raises:
+            InvalidInput: a trajectory names an anchor that is none, or as for any subset.
+        """
+        assert prompts.trajectory_file is not None
+        for one in prompts.trajectory_file.trajectories:
+            for name in one.path:
+                if name not in anchors:
+                    raise InvalidInput(
+                        f"{prompts.folder / OWN_FILES[cls.name]}: trajectory '{one.name}' has "
+                        f"'{name}', which is no anchor of the folder; {', '.join(anchors)} are."
+                    )
         query, response = "What should I cook tonight?", "Try a soup that is quickly done."
         for name, anchor in anchors.items():
             place = Place(anchor.valence, anchor.arousal, ((name, 1.0),))
