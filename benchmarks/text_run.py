@@ -38,9 +38,9 @@ from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.run.run_folder import RunFolder
 from corpus.store.line_log import read_log
 from corpus.store.opening import open_store
-from corpus.text.cleaning import clean
 from corpus.text.near_duplicate_queries import Accepted
 from corpus.text.query_decision_order import JUDGE_AT_ONCE
+from corpus.text.wording.cleaning import clean
 from tests.support.fake_servers import TextServerProcess
 from tests.support.line import SYMPATHEIA
 from tests.support.replies import ANY_TOPIC
@@ -63,6 +63,7 @@ def build(
     for setting in settings:
         command += ["--set", setting]
     log = folder.with_suffix(".log")
+    log.parent.mkdir(parents=True, exist_ok=True)
     asked = server.report()["count"]
     begun = time.perf_counter()
     with log.open("wb") as file:
@@ -152,10 +153,12 @@ STEADY = (
 )
 
 
-def steady(folder: Path) -> dict[str, Any]:
+def steady(
+    folder: Path, settings: tuple[str, ...] = STEADY, latency: float = LATENCY
+) -> dict[str, Any]:
     """A shorter run against a server that takes its time: is it ever left without work?"""
-    with TextServerProcess(latency=LATENCY) as server:
-        figures = build(folder / "steady", server, *STEADY)
+    with TextServerProcess(latency=latency) as server:
+        figures = build(folder / "steady", server, *settings)
         samples = server.report()["samples"]
     busy = [(at, count) for at, count in samples if count]
     seconds = busy[-1][0] - busy[0][0]
@@ -165,7 +168,7 @@ def steady(folder: Path) -> dict[str, Any]:
     gaps = [later - at for (at, _), (later, _) in pairwise(samples)]
     return figures | {
         "seconds_with_requests": round(seconds, 1),
-        "over_ideal_end_to_end": round(figures["requests"] / seconds * LATENCY / IN_FLIGHT, 3),
+        "over_ideal_end_to_end": round(figures["requests"] / seconds * latency / IN_FLIGHT, 3),
         "in_flight_over_limit_on_plateau": round(float(np.mean(plateau)) / IN_FLIGHT, 3),
         "plateau_samples_above_90_percent": round(
             sum(count > 0.9 * IN_FLIGHT for count in plateau) / len(plateau), 3

@@ -73,7 +73,7 @@ class Corpus:
         """Pairs, a subset after the other, in it a split, in it in slot order.
 
         Args:
-            subset: "emotional", "neutral" or "grid"; all if None.
+            subset: "emotional", "neutral", "grid" or "dialogue"; all if None.
             split: "train" or "eval"; both if None.
             audio: whether they have `query_audio` and `response_audio`, each with the `bytes` of a
                 FLAC file.

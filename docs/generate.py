@@ -42,7 +42,7 @@ from corpus.preflight.remote_services import PLACES
 from corpus.preflight.text_servers import ANSWERED, LISTED
 from corpus.preflight.voices import VOICES
 from corpus.sound.clip_rejection_rules import CLIP_RULES
-from corpus.text.text_rejection_rules import QUERY_RULES, RESPONSE_RULES
+from corpus.text.wording.text_rejection_rules import QUERY_RULES, RESPONSE_RULES
 from flows.cli.main import cli
 from schemas.recipe import SERVING
 

@@ -11,7 +11,7 @@ from corpus.plan.user_input import at_home
 from corpus.run.run_folder import RunFolder
 from corpus.sound.clip_rejection_rules import clip_rules
 from corpus.speech.builtin_voice import require_speakers
-from corpus.text.text_rejection_rules import TextRules
+from corpus.text.wording.text_rules import TextRules
 from schemas.names import STAGES
 from schemas.orders import CorpusOrder
 

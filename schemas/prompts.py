@@ -181,6 +181,47 @@ def _alias_clashes(aliases: dict[Any, Any], names: set[str]) -> Iterator[Clash]:
             yield place, f"'{lower}' stands for '{meant[lower]}' already"
 
 
+class Trajectory(_Strict):
+    """How a user's feeling goes through a dialogue: from the first anchor to the last."""
+
+    name: AnchorName
+    path: tuple[AnchorName, ...] = Field(
+        min_length=2, description="Anchors, in order; the turns lie on the lines between them."
+    )
+
+
+class DeliveryStyle(_Strict):
+    """How a response is spoken: the words for styled voices, and the point for others."""
+
+    style: Text
+    delivery: Point
+
+
+class Deliveries(_Strict):
+    """How a response is spoken by how loud the user's turns were until then."""
+
+    falling: DeliveryStyle
+    rising: DeliveryStyle
+    steady: DeliveryStyle
+
+
+class TrajectoryFile(_File):
+    """`trajectories.yaml`: how dialogues go."""
+
+    trajectories: tuple[Trajectory, ...] = Field(min_length=1)
+    deliveries: Deliveries
+
+    @classmethod
+    def _clashes(cls, data: dict[str, Any]) -> Iterator[Clash]:
+        names: set[str] = set()
+        entries = data.get("trajectories")
+        for place, entry in enumerate(entries if isinstance(entries, (list, tuple)) else ()):
+            name = entry.get("name") if isinstance(entry, dict) else None
+            if isinstance(name, str) and name in names:
+                yield ("trajectories", place, "name"), f"two trajectories are named '{name}'"
+            names.add(str(name))
+
+
 class TopicFile(_File):
     """`topics.yaml`: everyday topics in named groups; order is the corpus's order."""
 

@@ -20,6 +20,7 @@ __all__ = [
     "Adapter",
     "Compute",
     "Dedup",
+    "Dialogue",
     "Emotional",
     "Evaluation",
     "EvaluationJudge",
@@ -101,6 +102,50 @@ class Grid(Section):
     def _has_points(self) -> "Grid":
         if self.queries and not self.points:
             raise ValueError(f"queries is {self.queries} and points is 0: set both, or neither")
+        return self
+
+
+class Dialogue(Section):
+    """Dialogues: several exchanges, through which the user's feeling changes."""
+
+    dialogues: Annotated[StrictInt, Field(ge=0, le=99_999, description="Dialogues; 0: none.")] = 0
+    turns: Annotated[
+        tuple[
+            Annotated[StrictInt, Field(ge=1, le=99)],
+            Annotated[StrictInt, Field(ge=1, le=99)],
+        ],
+        Field(
+            description="Least and most exchanges of a dialogue; each has a number of them, drawn "
+            "by the seed."
+        ),
+    ] = (2, 4)
+    delivery: Annotated[
+        Literal["anchor", "trajectory"],
+        Field(
+            description="How responses are spoken. anchor: as suits the feeling of the turn. "
+            "trajectory: by how loud the user's turns were until then, in the styles of "
+            "trajectories.yaml."
+        ),
+    ] = "anchor"
+    falling_db: Annotated[
+        StrictFloat,
+        Field(
+            ge=0.0,
+            le=60.0,
+            description="With delivery trajectory: by how many dB a turn has to be softer than "
+            "those before it for the user's energy to count as falling.",
+        ),
+    ] = 1.5
+    rising_db: Annotated[
+        StrictFloat,
+        Field(ge=0.0, le=60.0, description="Likewise louder, for it to count as rising."),
+    ] = 1.5
+
+    @model_validator(mode="after")
+    def _least_before_most(self) -> "Dialogue":
+        least, most = self.turns
+        if least > most:
+            raise ValueError(f"turns is [{least}, {most}]: the least comes first")
         return self
 
 
@@ -270,6 +315,7 @@ class Recipe(Section):
     emotional: Emotional = Emotional()
     neutral: Neutral = Neutral()
     grid: Grid = Grid()
+    dialogue: Dialogue = Dialogue()
     split: Split = Split()
     llm: Llm = Llm()
     text: Text = Text()
@@ -284,12 +330,14 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _something_to_make(self) -> "Recipe":
-        sizes = (self.emotional.pairs_per_anchor, self.neutral.queries, self.grid.queries)
-        if not any(sizes):
-            raise ValueError(
-                "emotional.pairs_per_anchor, neutral.queries and grid.queries are all 0: nothing "
-                "to make"
-            )
+        sizes = {
+            "emotional.pairs_per_anchor": self.emotional.pairs_per_anchor,
+            "neutral.queries": self.neutral.queries,
+            "grid.queries": self.grid.queries,
+            "dialogue.dialogues": self.dialogue.dialogues,
+        }
+        if not any(sizes.values()):
+            raise ValueError(f"{', '.join(sizes)} are all 0: nothing to make")
         return self
 
     @model_validator(mode="after")

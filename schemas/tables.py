@@ -39,6 +39,9 @@ _ROW_FIELDS = [
 
 ADDED: dict[str, pa.DataType] = {
     "blend": pa.list_(pa.struct([("anchor", pa.string()), ("weight", pa.float64())])),
+    "dialogue_id": pa.string(),
+    "turn": pa.int32(),
+    "turns": pa.int32(),
 }
 """Columns that the rows of a corpus have where a subset of it fills them; null in other subsets."""
 

@@ -123,6 +123,23 @@ def whole() -> Path:
 
 
 @pytest.fixture(scope="session")
+def spoken() -> Path:
+    """A run of dialogues, answered by how loud the user is. Look, and change nothing."""
+    from tests.support.fake_servers import FakeTextServer
+    from tests.support.line import SPOKEN, SPOKEN_ANCHORS, speak_and_pack, write_recipe, write_run
+
+    folder = Path(os.environ[SHARED]) / "spoken"
+    with filelock.FileLock(f"{folder}.lock"):
+        if not (folder / "run" / "corpus").exists():
+            folder.mkdir(exist_ok=True)
+            with FakeTextServer() as server:
+                recipe = write_recipe(folder / "r.toml", server.base_url, SPOKEN_ANCHORS)
+                run = write_run(folder / "run", recipe, *SPOKEN)
+            speak_and_pack(run)
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
 def gridded() -> Path:
     """A run to which a grid was added: three subsets, three anchors. Look, and change nothing.
 

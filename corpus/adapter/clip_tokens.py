@@ -12,6 +12,7 @@ from threading import Event, Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from corpus.adapter.prompt_template import Spoken
 from corpus.adapter.speech_tokens import BATCH, SEGMENT_SECONDS, SpeechTokenizer, encode_in_worker
 from corpus.compute.local_or_dask import Workers
 from corpus.dataset.dataset_folder import (
@@ -152,6 +153,25 @@ class TokenisedClips:
         """The tokens of a row's clip, once every clip has some."""
         tokens: list[int] = self._records.require(self._keys[row["id"], role])["tokens"]
         return tokens
+
+
+class SpokenBefore:
+    """What was said before each turn of a dialogue, as the rows of a corpus come in their order."""
+
+    def __init__(self, dataset: DatasetFolder, clips: TokenisedClips) -> None:
+        self._dataset, self._clips = dataset, clips
+        self._said: list[Spoken] = []
+
+    def of(self, row: Row) -> tuple[Spoken, ...]:
+        """What was said before a row, which has `response_text`; nothing but in a dialogue."""
+        query = self._dataset.slots[row["id"]].query
+        if query.opens:
+            self._said = []
+        before = tuple(self._said)
+        if query.turn:
+            query_tokens, response_tokens = (self._clips.tokens(row, role) for role in _ROLES)
+            self._said.append(Spoken(query_tokens, row["response_text"], response_tokens))
+        return before
 
 
 def _batches(clips: Iterable[_Clip]) -> Iterator[list[_Clip]]:

@@ -5,6 +5,9 @@ query as speech tokens, the response as text and as speech tokens. Some pairs of
 subset lose the point ("affect dropout"), so that a model learns to hear the feeling as well; where
 the query is neutral, the point is all there is to go by, so there it stays.
 
+A turn of a dialogue is one string, too: the exchanges before it are its context, and the point is
+that of the turn itself. Where a loss is taken of responses alone, it is of the turn's own.
+
 Speech tokens are made once per clip and kept in the store, so a run that was killed goes on with
 the batch it was at, and one with nothing to do only reads.
 """
@@ -17,7 +20,14 @@ from pathlib import Path
 
 import orjson
 
-from corpus.adapter.clip_tokens import TokenisedClips, encode_there, encoder_here, rows_of, tokenize
+from corpus.adapter.clip_tokens import (
+    SpokenBefore,
+    TokenisedClips,
+    encode_there,
+    encoder_here,
+    rows_of,
+    tokenize,
+)
 from corpus.adapter.devices import devices_here, why
 from corpus.adapter.prompt_template import sequence
 from corpus.adapter.speech_tokens import checkpoint_digest, checkpoint_folder
@@ -173,18 +183,20 @@ def _write(folder: Path, dataset: DatasetFolder, clips: TokenisedClips, dropped:
     for split in SPLITS:
         path = folder / f"encoded_{split}.jsonl"
         with whole_file(path) as temporary, temporary.open("wb") as file:
+            before = SpokenBefore(dataset, clips)
             for subset in SUBSETS:
                 for rows in rows_of(dataset, subset, split, *_TEXT):
                     for row in rows:
-                        file.write(_line(row, clips, row["id"] in dropped))
+                        file.write(_line(row, clips, before, row["id"] in dropped))
 
 
-def _line(row: Row, clips: TokenisedClips, without_affect: bool) -> bytes:
+def _line(row: Row, clips: TokenisedClips, before: SpokenBefore, without_affect: bool) -> bytes:
     text = sequence(
         clips.tokens(row, QUERY),
         row["response_text"],
         clips.tokens(row, RESPONSE),
         None if without_affect else (row["valence"], row["arousal"]),
+        before.of(row),
     )
     known = {name: row[name] for name in ("id", "valence", "arousal")}
     return orjson.dumps({"text": text} | known) + b"\n"

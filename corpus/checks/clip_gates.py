@@ -1,6 +1,6 @@
 """Gates about the clips of a dataset folder, each decoded and measured anew on every core."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from statistics import median
 
 from corpus.checks.gates import (
@@ -14,6 +14,7 @@ from corpus.checks.gates import (
 from corpus.checks.inspection import CLIPS, Inspection
 from corpus.checks.measured_clips import measured_clips
 from corpus.dataset.dataset_folder import DatasetFolder
+from corpus.plan.subsets.subset import Manner
 from corpus.sound.clip_audio import HIGHEST_PEAK, MARGIN_SECONDS
 from corpus.sound.clip_rejection_rules import CLIP_RULES, HeardClip, clip_rules, judge
 from corpus.speech.clip_requests import QUERY, RESPONSE
@@ -48,7 +49,8 @@ def check_clips(look: Inspection) -> None:
             gates.offend(
                 "clip_seconds", f"{name}: {measures.seconds:.2f} s, not {clip.said_seconds:.2f}"
             )
-        target = _loudness_of(dataset, slot, clip.role)
+        targets = _loudness_of(dataset, slot, clip.role)
+        target = min(targets, key=lambda one: abs(one - measures.loudness))
         held_back = measures.peak >= HIGHEST_PEAK - PEAK_TOLERANCE
         too_soft = measures.loudness < target - LOUDNESS_TOLERANCE and not held_back
         if too_soft or measures.loudness > target + LOUDNESS_TOLERANCE:
@@ -80,10 +82,11 @@ def _of_finished(settings: Mapping[str, RuleSetting]) -> dict[str, RuleSetting]:
     return dict(settings)
 
 
-def _loudness_of(dataset: DatasetFolder, slot: PairSlot, role: str) -> float:
-    """The loudness that a clip is to have, LUFS."""
-    blueprint = dataset.blueprint
-    answered = role == RESPONSE
-    manner = blueprint.response_manner(slot) if answered else blueprint.query_manner(slot.query)
-    point = manner.point
-    return style_loudness(dataset.manifest.voice.loudness, point.valence, point.arousal)
+def _loudness_of(dataset: DatasetFolder, slot: PairSlot, role: str) -> list[float]:
+    """The loudness that a clip is to have, LUFS; several where what was heard before decides."""
+    blueprint, plain = dataset.blueprint, dataset.manifest.voice.loudness
+    manners: Iterable[Manner] = (blueprint.query_manner(slot.query),)
+    if role == RESPONSE:
+        manners = blueprint.room(slot).response_manners(slot)
+    points = (manner.point for manner in manners)
+    return [style_loudness(plain, point.valence, point.arousal) for point in points]

@@ -8,9 +8,9 @@ import numpy as np
 from corpus.checks.inspection import QUERIES, TEXTS, Inspection
 from corpus.dataset.dataset_folder import DatasetFolder, Row, split_of
 from corpus.embedding.embedding_process import EmbeddingProcess
-from corpus.text.cleaning import clean
 from corpus.text.near_duplicate_queries import Accepted, Vectors
-from corpus.text.text_rejection_rules import TextRules
+from corpus.text.wording.cleaning import clean
+from corpus.text.wording.text_rules import TextRules
 from schemas.slots import SPLITS, SUBSETS, TEXT, PairSlot
 from schemas.tables import ADDED
 
@@ -73,7 +73,8 @@ def _offences(
     room = blueprint.room(slot)
     target, added = room.target(slot), room.added(slot)
     where = (target.valence, target.arousal)
-    asked, answered = blueprint.query_manner(slot.query), blueprint.response_manner(slot)
+    asked = blueprint.query_manner(slot.query)
+    answered = {manner.style for manner in room.response_manners(slot)}
     emotions = (row["query_emotion"], row["response_emotion"])
     voices = (row["query_voice"], row["response_voice"])
     return {
@@ -84,7 +85,7 @@ def _offences(
         "coordinates": (row["valence"], row["arousal"]) != where,
         "added": any(row[name] != added.get(name) for name in blueprint.plan.columns),
         "topic": row["topic"] not in topics,
-        "style": (row["query_style"], row["response_style"]) != (asked.style, answered.style),
+        "style": row["query_style"] != asked.style or row["response_style"] not in answered,
         "voice": voices != (voice.query_voice, voice.response_voice),
     }
 
@@ -110,7 +111,7 @@ def _digest(row: Row) -> bytes:
 
 
 def check_texts(look: Inspection) -> dict[str, str]:
-    """Every text is one that its run would accept; gives the queries by id."""
+    """Every text is one that its run would accept; gives the queries that open by id."""
     dataset, gates = look.dataset, look.gates
     gates.open("empty_text", "not_clean", "query_rule", "response_rule")
     gates.open("response_twice", "query_not_shared")
@@ -124,7 +125,7 @@ def check_texts(look: Inspection) -> dict[str, str]:
         if not query or not response:
             gates.offend("empty_text", slot_id)
             continue
-        if queries.setdefault(slot.query.id, query) != query:
+        if slot.query.opens and queries.setdefault(slot.query.id, query) != query:
             gates.offend("query_not_shared", slot_id)
         first = responses.setdefault(sha256(response.encode()).digest(), slot_id)
         if first != slot_id:
@@ -142,7 +143,9 @@ def check_texts(look: Inspection) -> dict[str, str]:
 
 
 def check_queries_apart(look: Inspection, queries: dict[str, str]) -> None:
-    """No two queries are closer than the threshold, in all and across splits; embedded anew.
+    """No two queries that open are closer than the threshold, in all and across splits.
+
+    They are embedded anew.
 
     Raises:
         InvalidInput: the model that compares queries cannot be loaded.

@@ -17,9 +17,10 @@ from corpus.plan.prompt_files import Prompts
 from corpus.plan.subsets.registry import ROOMS
 from corpus.plan.user_input import decoded, explain
 from corpus.store.files import write_whole
-from schemas.prompts import AnchorFile, Phrases, RuleFile, TopicFile
+from schemas.prompts import AnchorFile, Phrases, RuleFile, TopicFile, TrajectoryFile
 from schemas.recipe import (
     Dedup,
+    Dialogue,
     Emotional,
     Grid,
     Neutral,
@@ -81,12 +82,14 @@ class Manifest(_Part):
     emotional: Emotional
     neutral: Neutral
     grid: Grid = Grid()
+    dialogue: Dialogue = Dialogue()
     split: Split
     dedup: Dedup
     voice: Voice
     prompts_digest: Sha256
     anchor_file: AnchorFile
     topic_file: TopicFile
+    trajectory_file: TrajectoryFile | None = None
     rules: RuleFile
     text_rules: dict[RuleName, RuleSetting] = {}
     clip_rules: dict[RuleName, RuleSetting] = {}
@@ -107,12 +110,20 @@ class Manifest(_Part):
             emotional=self.emotional,
             neutral=self.neutral,
             grid=self.grid,
+            dialogue=self.dialogue,
             split=self.split,
             dedup=self.dedup,
             text=Text(rules=self.text_rules),
             speech=Speech(**self.voice.model_dump(), rules=self.clip_rules),
         )
-        prompts = Prompts(Path(NAME), "", self.anchor_file, self.topic_file, self.rules)
+        prompts = Prompts(
+            Path(NAME),
+            "",
+            self.anchor_file,
+            self.topic_file,
+            self.rules,
+            trajectory_file=self.trajectory_file,
+        )
         return Blueprint.of(recipe, prompts, self.layout)
 
 
@@ -136,6 +147,7 @@ def describe(folder: Path, blueprint: Blueprint, rows: dict[Path, int]) -> None:
         emotional=recipe.emotional,
         neutral=recipe.neutral,
         grid=recipe.grid,
+        dialogue=recipe.dialogue,
         split=recipe.split,
         dedup=recipe.dedup,
         voice=Voice(
@@ -146,6 +158,7 @@ def describe(folder: Path, blueprint: Blueprint, rows: dict[Path, int]) -> None:
         prompts_digest=prompts.digest,
         anchor_file=prompts.anchor_file,
         topic_file=prompts.topic_file,
+        trajectory_file=prompts.trajectory_file,
         rules=prompts.rules,
         text_rules=recipe.text.rules,
         clip_rules=speech.rules,
@@ -172,6 +185,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         for name, room in ROOMS.items()
         if room.optional and not getattr(getattr(manifest, name), room.size)
     }
+    if manifest.trajectory_file is None:
+        unsaid["trajectory_file"] = True
     if manifest.rules.harmful == Phrases():  # as in the prompts of an earlier release
         unsaid["rules"] = {"harmful"}
     content = manifest.model_dump_json(indent=1, exclude=unsaid)

@@ -120,10 +120,14 @@ def _export_row(slot: PairSlot, path: Path, row: Row, root: Path) -> None:
         index = query_index
         pair = {"index": index, **shared, "source_emotion": _label(asked)}
     else:
-        index = f"{query_index}_{_label(slot.id.removeprefix(f'{slot.query.id}-'))}"
+        index, own = query_index, slot.id.removeprefix(f"{slot.query.id}-")
+        if slot.id != slot.query.id:
+            index = f"{query_index}_{_label(own)}"
         pair = {"index": index, "query_index": query_index, **shared}
         pair["response_emotion"] = _label(answered)
         pair |= {name: row[name] for name in ("valence", "arousal") if slot.place}
+        if turn := slot.query.turn:
+            pair |= {"dialogue": _query_index(turn.dialogue), "turn": turn.number}
     pair |= {"response_text": row["response_text"], "topic": row["topic"]}
     _append(_metadata(root, subset, "text_pairs", split), pair)
     query = _clip_path(root, subset, split, QUERY, asked, query_index)

@@ -6,7 +6,7 @@ the tables, the store and the prompts alone, so the same corpus gives the same b
 
 import shutil
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What fills a pair slot."""
+    """What fills a pair slot; `levels` decide how the response is spoken, where something does."""
 
     topic: str
     query: str
@@ -70,6 +70,7 @@ class Said:
     response_clip: Clip
     query_attempt: int = 0
     response_attempt: int = 0
+    levels: Sequence[float] = ()
 
 
 def write_corpus(run: OpenRun) -> None:
@@ -173,8 +174,12 @@ def corpus_rows(run: OpenRun) -> Iterator[tuple[PairSlot, Row]]:
     """The rows of the corpus in slot order, each with its slot; reads every table once."""
     folder, plan = run.folder, run.blueprint.plan
     responses, clips = read_rows(folder.responses), _clips(run.store, read_rows(folder.clips))
+    levels: dict[str, float] = {}  # of what was said until now in a dialogue
     for slot, query in zip(plan.queries(), read_rows(folder.queries), strict=True):
-        spoken = _clip(next(clips), QUERY)
+        clip = next(clips)
+        spoken = _clip(clip, QUERY)
+        levels = {} if slot.opens else levels
+        levels[slot.id] = run.store.clip_measures.require(clip[0]["digest"])["level"]
         for pair in plan.pairs_of(slot):
             response = next(responses)
             answered = _clip(next(clips), RESPONSE)
@@ -186,6 +191,7 @@ def corpus_rows(run: OpenRun) -> Iterator[tuple[PairSlot, Row]]:
                 answered,
                 query["attempt"],
                 response["attempt"],
+                [levels[name] for name in plan.rooms[slot.subset].heard_before(pair)],
             )
             yield pair, row_of(run.blueprint, pair, said)
 
@@ -260,7 +266,7 @@ def row_of(blueprint: Blueprint, pair: PairSlot, said: Said) -> Row:
         "query_seconds": said.query_clip.seconds,
         "response_seconds": said.response_clip.seconds,
         "query_style": blueprint.query_manner(slot).style,
-        "response_style": blueprint.response_manner(pair).style,
+        "response_style": blueprint.response_manner(pair, said.levels).style,
         "llm_model": recipe.llm.model,
         "tts_model": tts_model(recipe.speech),
         "query_voice": recipe.speech.query_voice,

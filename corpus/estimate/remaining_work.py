@@ -11,10 +11,11 @@ from typing import Any
 
 from corpus.judge.readable_answers import TRIES
 from corpus.plan.blueprint import Blueprint
+from corpus.plan.subsets.subset import Exchange
 from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import read_rows
 from corpus.speech.builtin_voice import tts_model
-from corpus.speech.clip_requests import QUERY, RESPONSE, clip_request, query_clip, response_clip
+from corpus.speech.clip_requests import clip_request, query_clip, response_clip
 from corpus.speech.speech_stage import STAGE as SPEECH
 from corpus.store.digest_store import Store
 from corpus.store.line_log import read_log
@@ -85,6 +86,10 @@ class _Look:
         rejects = read_rows(folder.rejects) if folder.rejects.exists() else iter(())
         self._refused = {(row["stage"], row["slot"], row["attempt"]) for row in rejects}
         self._parts: dict[tuple[str, str], Part] = {}
+        # Of the dialogue that is looked at: its topic, what was said, and how loud.
+        self._topic = ""
+        self._said: list[Exchange] = []
+        self._levels: list[float] = []
 
     def parts(self) -> list[Part]:
         plan = self._blueprint.plan
@@ -99,6 +104,10 @@ class _Look:
 
     def _query(self, slot: QuerySlot) -> str | None:
         """Counts a query's slot, and gives the query that stands in it."""
+        if slot.opens:
+            self._topic, self._said, self._levels = "", [], []
+        else:
+            return self._follow_up(slot)
         part = self._part(QUERIES, slot, slot.cell)
         history, completions = self._decided[slot.id], self._store.completions
         if any(d.digest != self._query_digest(slot, d.attempt) for d in history):
@@ -108,9 +117,28 @@ class _Look:
         part.add(_texts(full, [answer for answer in found if answer]))
         if not full:
             part.undecided += self._query_digest(slot, len(history)) in completions
-        text = accepted_text(self._store, history[-1].digest) if full else None
+            return self._spoken(slot, None)
+        self._topic = self._blueprint.plan.topic(slot, history[-1].attempt)
+        return self._spoken(slot, accepted_text(self._store, history[-1].digest))
+
+    def _spoken(self, slot: QuerySlot, text: str | None) -> str | None:
         self._clip(slot, None, text)
         return text
+
+    def _follow_up(self, slot: QuerySlot) -> str | None:
+        """As `_query`, of one that follows on a response."""
+        found, kept = list[Mapping[str, Any]](), None
+        told = len(self._said) == (slot.turn.number - 1 if slot.turn else 0)
+        for attempt in range(self._blueprint.recipe.llm.max_attempts if told else 0):
+            request = query_request(self._blueprint, slot, attempt, self._topic, self._said)
+            answer = self._store.completions.get(request.digest())
+            if answer is None:
+                break
+            found.append(answer)
+            if (QUERIES, slot.id, attempt) not in self._refused:
+                kept = accepted_text(self._store, request.digest())
+        self._part(QUERIES, slot, slot.cell).add(_texts(kept is not None, found))
+        return self._spoken(slot, kept)
 
     def _query_digest(self, slot: QuerySlot, attempt: int) -> str:
         return query_request(self._blueprint, slot, attempt).digest()
@@ -120,7 +148,7 @@ class _Look:
         tried = 0
         for attempt in range(llm.max_attempts if query else 0):
             assert query is not None
-            request = response_request(self._blueprint, pair, query, attempt)
+            request = response_request(self._blueprint, pair, query, attempt, self._said)
             answer = self._store.completions.get(request.digest())
             if answer is None:
                 break
@@ -133,6 +161,8 @@ class _Look:
         full = bool(kept) and tried >= min(llm.responses.candidates, llm.max_attempts)
         self._part(RESPONSES, pair.query, pair.cell).add(_texts(full, found))
         self._clip(pair.query, pair, kept[-1] if full else None)
+        if full and pair.query.turn:
+            self._said.append(Exchange(query or "", kept[-1]))
 
     def _opinions(self, pair: PairSlot, query: str, response: str) -> Iterator[Mapping[str, Any]]:
         for grader in graders(self._blueprint):
@@ -155,7 +185,7 @@ class _Look:
             if pair
             else query_clip(self._blueprint, slot, text)
         )
-        name = f"{clip.id}-{RESPONSE if pair else QUERY}"
+        clip = clip.by(self._levels)
         requests, seconds, refused, last = 0, 0.0, True, ""
         for attempt in range(speech.max_attempts):
             points = speech.backend == "builtin"
@@ -167,7 +197,9 @@ class _Look:
                 break
             requests, last = requests + 1, digest
             seconds = measures["finished_seconds"] or measures["seconds"]
-            refused = (SPEECH, name, attempt) in self._refused
+            refused = (SPEECH, clip.name, attempt) in self._refused
+        if pair is None and last:
+            self._levels.append(self._store.clip_measures.require(last)["level"])
         return Tried(not refused, requests, seconds=seconds, clip=last)
 
 

@@ -5,12 +5,14 @@ from itertools import islice
 from corpus.estimate.ranges import Range
 from corpus.estimate.remaining_work import QUERY_CLIPS, TEXTS, Part
 from corpus.plan.blueprint import Blueprint
+from corpus.plan.subsets.subset import Exchange
 from corpus.servers.chat_requests import ChatRequest
 from corpus.text.assessment.graders import graders
 from corpus.text.queries import STAGE as QUERIES
 from corpus.text.queries import query_request
 from corpus.text.responses import STAGE as RESPONSES
 from corpus.text.responses import response_request
+from schemas.slots import QuerySlot
 
 REQUESTS_A_SLOT = Range(1.0, 2.5)
 """From every first attempt kept to the worst of the published run, which wrote 1.5 to 2.5 times the
@@ -109,14 +111,21 @@ def _attempts(blueprint: Blueprint, kind: str) -> list[list[ChatRequest]]:
     if kind == QUERIES:
         step = max(1, plan.query_count // SAMPLED)
         slots = islice(plan.queries(), 0, None, step)
-        return [[query_request(blueprint, slot, 0)] for slot in slots]
+        return [[query_request(blueprint, slot, 0, said=_said_before(slot))] for slot in slots]
     query, response = (_stand_in(SECONDS[kind]) for kind in TEXTS)
     step = max(1, plan.pair_count // SAMPLED)
     found = []
     for pair in islice(plan.pairs(), 0, None, step):
-        found.append([response_request(blueprint, pair, query, 0)])
+        said = _said_before(pair.query)
+        found.append([response_request(blueprint, pair, query, 0, said)])
         found[-1] += [one.request(pair, query, response, 0) for one in graders(blueprint)]
     return found
+
+
+def _said_before(slot: QuerySlot) -> list[Exchange]:
+    """As many exchanges as come before a turn of a dialogue."""
+    exchange = Exchange(*(_stand_in(SECONDS[kind]) for kind in TEXTS))
+    return [exchange] * (slot.turn.number - 1 if slot.turn else 0)
 
 
 def _stand_in(seconds: float) -> str:

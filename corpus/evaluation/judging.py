@@ -23,7 +23,7 @@ from corpus.judge.rubrics import rubric_for
 from corpus.run.progress import Progress
 from schemas.prompts import Anchor
 from schemas.recipe_evaluation import EvaluationJudge
-from schemas.slots import EMOTIONAL, NEUTRAL
+from schemas.slots import EMOTIONAL, NEUTRAL, SUBSETS
 
 STAGE, PAIRS = "judge", "judge, two by two"
 RUBRIC, READ, ANSWERS, WHY = "rubric", "read", "answers", "why"
@@ -198,7 +198,8 @@ def sets(rows: pd.DataFrame, seed: int) -> Figures | None:
     if RATING not in rows or not rows[RATING].notna().any():
         return None
     found: Figures = {"all": mean(rows[RATING], rows["query_id"], seed)}
-    for subset in (NEUTRAL, EMOTIONAL):
+    others = (name for name in SUBSETS if name in set(rows["subset"]))
+    for subset in dict.fromkeys((NEUTRAL, EMOTIONAL, *others)):
         part = rows[rows["subset"] == subset]
         found[subset] = mean(part[RATING], part["query_id"], seed)
     neutral = rows[rows["subset"] == NEUTRAL]

@@ -61,9 +61,9 @@ class Blueprint:
         """How a query is spoken."""
         return self.room(slot).query_manner(slot)
 
-    def response_manner(self, slot: PairSlot) -> Manner:
-        """How a response is spoken."""
-        return self.room(slot).response_manner(slot)
+    def response_manner(self, slot: PairSlot, levels: Sequence[float] = ()) -> Manner:
+        """How a response is spoken, given the levels of the queries it is decided by, in dB."""
+        return self.room(slot).response_manner(slot, levels)
 
     def target(self, slot: PairSlot) -> Anchor:
         """What a response is suited to: the slot's anchor, or a blend of the anchors around it."""

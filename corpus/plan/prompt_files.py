@@ -21,9 +21,12 @@ from corpus.errors import InvalidInput
 from corpus.plan.templates import SUFFIX, Message, Templates
 from corpus.plan.user_input import LONGEST_SAID, Loc, explain, one_line
 from corpus.plan.yaml_files import read_yaml
-from schemas.prompts import Anchor, AnchorFile, RuleFile, TopicFile
+from schemas.prompts import Anchor, AnchorFile, RuleFile, TopicFile, TrajectoryFile
 
 BUNDLED = Path(__file__).resolve().parents[2] / "prompts"
+
+OWN_FILES: Mapping[str, str] = {"dialogue": "trajectories.yaml"}
+"""Files of a prompts folder that only those need who make the optional subset."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -32,9 +35,11 @@ def _read(path: Path, model: type[Model]) -> Model:
     try:
         file = read_yaml(path)
     except FileNotFoundError:
+        needs = "a prompts folder needs anchors.yaml, topics.yaml and rules.yaml"
+        for more, name in OWN_FILES.items():
+            needs = f"the subset {more} needs it" if name == path.name else needs
         raise InvalidInput(
-            f"{path} is missing; a prompts folder needs anchors.yaml, topics.yaml and rules.yaml "
-            f"(copy the bundled ones from {BUNDLED})."
+            f"{path} is missing; {needs} (copy the bundled ones from {BUNDLED})."
         ) from None
     try:
         return model.model_validate(file.data)
@@ -69,7 +74,8 @@ def _place(loc: Loc, data: Any) -> str:  # noqa: ANN401  (whatever a file holds)
 class Prompts:
     """A prompts folder, read and validated; templates are compiled on first use.
 
-    `more` names the folders of templates that are needed beside those that every corpus needs.
+    `more` names the folders of templates that are needed beside those that every corpus needs;
+    `trajectory_file` is read where `more` has `dialogue`.
     """
 
     folder: Path
@@ -78,6 +84,7 @@ class Prompts:
     topic_file: TopicFile
     rules: RuleFile
     more: tuple[str, ...] = ()
+    trajectory_file: TrajectoryFile | None = None
 
     @property
     def anchors(self) -> tuple[Anchor, ...]:
@@ -109,7 +116,9 @@ class Prompts:
     def _files(self) -> list[Path]:
         templates = self.folder / "templates" / self.template_set
         more = (path for name in self.more for path in (templates / name).glob(f"*{SUFFIX}"))
-        return sorted([*self.folder.glob("*.yaml"), *templates.glob(f"*{SUFFIX}"), *more])
+        unused = {file for name, file in OWN_FILES.items() if name not in self.more}
+        files = (path for path in self.folder.glob("*.yaml") if path.name not in unused)
+        return sorted([*files, *templates.glob(f"*{SUFFIX}"), *more])
 
     @cached_property
     def _templates(self) -> Templates:
@@ -192,6 +201,9 @@ def load_prompts(folder: Path, template_set: str, more: tuple[str, ...] = ()) ->
         topic_file=_read(folder / "topics.yaml", TopicFile),
         rules=_read(folder / "rules.yaml", RuleFile),
         more=more,
+        trajectory_file=(
+            _read(folder / OWN_FILES["dialogue"], TrajectoryFile) if "dialogue" in more else None
+        ),
     )
     _render_all(prompts)
     return prompts

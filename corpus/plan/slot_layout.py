@@ -102,11 +102,15 @@ class Plan:
         )
         for number, split in enumerate(splits):
             if split:
-                yield QuerySlot(f"{cell.name}-{number:05d}", subset, cell.anchor, number, split)
+                yield from self.rooms[subset].slots_of(cell, number, split)
 
     def pairs_of(self, query: QuerySlot) -> Iterator[PairSlot]:
         """The pair slots that share a query, as its subset has them."""
         return self.rooms[query.subset].pairs_of(query)
+
+    def next_turn(self, pair: PairSlot) -> QuerySlot | None:
+        """The query that follows on a response, in a dialogue."""
+        return self.rooms[pair.query.subset].next_turn(pair)
 
     def pairs(self) -> Iterator[PairSlot]:
         """Every pair slot, in slot order; the rows of the corpus come in this order."""
@@ -117,7 +121,7 @@ class Plan:
         """The topic of an attempt: cycled evenly within a cell, in an order of the cell's own."""
         place = query.number + attempt // ATTEMPTS_PER_TOPIC
         block, index = divmod(place, len(self._topics))
-        order = _shuffled(len(self._topics), self._recipe.seed, "topics", query.cell, block)
+        order = _shuffled(len(self._topics), self._recipe.seed, "topics", query.drawn_with, block)
         return self._topics[order[index]]
 
     def seed(self, stage: str, slot_id: str, attempt: int) -> int:

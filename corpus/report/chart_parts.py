@@ -12,16 +12,17 @@ import plotly.io
 from markupsafe import Markup
 
 from corpus.speech.clip_requests import QUERY, RESPONSE
-from schemas.slots import EMOTIONAL, GRID, NEUTRAL
+from schemas.slots import DIALOGUE, EMOTIONAL, GRID, NEUTRAL
 
 ROLES = ((QUERY, "queries"), (RESPONSE, "responses"))
 
 # Told apart by the colour-blind too (Okabe and Ito's palette).
-BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
+BLUE, ORANGE, GREEN, RED, PURPLE = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7"
 COLOURS = {
     EMOTIONAL: ORANGE,
     NEUTRAL: BLUE,
     GRID: GREEN,
+    DIALOGUE: PURPLE,
     "accepted": GREEN,
     "refused": RED,
     "responses": BLUE,

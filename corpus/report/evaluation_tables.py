@@ -6,6 +6,7 @@ from typing import Any
 
 from corpus.report.report_data import Facts
 from corpus.sound.prosody import FEATURES
+from schemas.slots import EMOTIONAL, NEUTRAL, SUBSETS
 
 CORPUS = "corpus"
 DASH = "-"
@@ -134,7 +135,9 @@ def tables(facts: Facts) -> Iterator[Table]:
 
 
 def _judge(facts: Facts) -> Table:
-    sets = ("neutral", "emotional")
+    judged = [found.get("judge_sets") or {} for found in facts["systems"].values()]
+    others = {name for found in judged for name in SUBSETS if name in found}
+    sets = tuple(dict.fromkeys((NEUTRAL, EMOTIONAL, *(n for n in SUBSETS if n in others))))
     return Table(
         "The judge, by set",
         "Grades from 1 to 5. Neutral: a neutral query, answered for each emotion. Emotional: a "
@@ -143,7 +146,7 @@ def _judge(facts: Facts) -> Table:
         ("system", *sets),
         [
             *_rows(facts, "judge_sets", lambda one: [shown(one.get(name), 2) for name in sets]),
-            *_published(facts, "judge", lambda one: [shown(one[name], 2) for name in sets]),
+            *_published(facts, "judge", lambda one: [shown(one.get(name), 2) for name in sets]),
         ],
     )
 

@@ -29,7 +29,7 @@ from corpus.speech.clip_requests import QUERY, RESPONSE
 from corpus.store.digest_store import Store
 from corpus.text.queries import NEAR_DUPLICATE
 from corpus.text.response_similarity import near_twins
-from schemas.slots import SPLITS
+from schemas.slots import SPLITS, Place
 
 BINS = 30
 SIMILARITY_BINS = 40
@@ -262,10 +262,11 @@ def _sound(dataset: DatasetFolder) -> Facts | None:
     for row in everything:
         if any(row[name] is not None for name in FEATURES):
             clips[row["role"]].append(row)
-    # A response that lies between the anchors tells nothing of any one of them.
-    emotion = {p.id: p.anchor for p in dataset.blueprint.plan.pairs() if p.place is None}
+    # What lies between the anchors tells nothing of any one of them.
+    plan = dataset.blueprint.plan
+    emotion = {pair.id: pair.anchor for pair in plan.pairs() if _at_an_anchor(pair.place)}
     # A query is spoken in the emotion of its anchor; one that is neutral, neutrally.
-    emotion |= {slot.id: slot.emotion for slot in dataset.blueprint.plan.queries()}
+    emotion |= {slot.id: slot.emotion for slot in plan.queries() if _at_an_anchor(slot.place)}
     return {
         "clips": {role: len(rows) for role, rows in clips.items()},
         "spearman": {
@@ -279,6 +280,10 @@ def _sound(dataset: DatasetFolder) -> Facts | None:
         "word_error_rate": _summary([row["word_error_rate"] for row in everything]),
         "dnsmos": _summary([row["dnsmos"] for row in everything]),
     }
+
+
+def _at_an_anchor(place: Place | None) -> bool:
+    return place is None or len(place.blend) == 1
 
 
 def _quartiles(clips: Iterable[tuple[str, Row]]) -> dict[str, dict[str, list[float]]]:

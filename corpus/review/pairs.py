@@ -82,6 +82,8 @@ def _on_file(folder: RunFolder, slots: dict[str, PairSlot], wanted: set[str]) ->
         # A recipe that grew has slots of which nothing is there yet, and the other way round.
         if slot is None or row["id"] not in wanted or None in digests.values():
             continue
+        turn = slot.query.turn
+        later = turn.of - turn.number if turn else 0
         yield Pair(
             row["id"],
             slot.query.id,
@@ -90,6 +92,6 @@ def _on_file(folder: RunFolder, slots: dict[str, PairSlot], wanted: set[str]) ->
             slot.query.emotion,
             texts[slot.query.id],
             row["text"],
-            sharing[slot.query.id],
+            later + sharing[slot.query.id],
             {role: digest for role, digest in digests.items() if digest},
         )

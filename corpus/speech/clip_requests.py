@@ -1,6 +1,8 @@
 """What a clip is asked for by: its slot, its request, and what a voice is."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from typing import Protocol
 
@@ -74,6 +76,8 @@ class ClipSlot:
         text: what is said.
         voice: who says it.
         manner: how.
+        heard_before: names of the clips by whose levels it is decided how, when they are made.
+        manner_by: gives the manner by these levels, in dB.
     """
 
     id: str
@@ -82,11 +86,22 @@ class ClipSlot:
     text: str
     voice: str
     manner: Manner
+    heard_before: tuple[str, ...] = ()
+    manner_by: Callable[[Sequence[float]], Manner] | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
         """What the table of rejects calls it."""
-        return f"{self.id}-{self.role}"
+        return clip_name(self.id, self.role)
+
+    def by(self, levels: Sequence[float]) -> "ClipSlot":
+        """The same, once the levels of the clips are known by which its manner is decided."""
+        return replace(self, manner=self.manner_by(levels)) if self.manner_by else self
+
+
+def clip_name(slot_id: str, role: str) -> str:
+    """What the table of rejects calls the clip of a slot."""
+    return f"{slot_id}-{role}"
 
 
 def query_clip(blueprint: Blueprint, slot: QuerySlot, text: str) -> ClipSlot:
@@ -98,7 +113,9 @@ def query_clip(blueprint: Blueprint, slot: QuerySlot, text: str) -> ClipSlot:
 def response_clip(blueprint: Blueprint, pair: PairSlot, text: str) -> ClipSlot:
     """The clip of a response's text."""
     voice, manner = blueprint.recipe.speech.response_voice, blueprint.response_manner(pair)
-    return ClipSlot(pair.id, RESPONSE, pair.cell, text, voice, manner)
+    before = tuple(clip_name(name, QUERY) for name in blueprint.room(pair).heard_before(pair))
+    manner_by = partial(blueprint.response_manner, pair) if before else None
+    return ClipSlot(pair.id, RESPONSE, pair.cell, text, voice, manner, before, manner_by)
 
 
 def clip_of(blueprint: Blueprint, slot: QuerySlot | PairSlot, text: str) -> ClipSlot:

@@ -83,7 +83,7 @@ async def speak_all(
     at_once = await asyncio.to_thread(lambda: voice.at_once)
     takes = Takes(run, voice, at_once, judge)
     stage = _Speaking(run, takes, _sampled(run))
-    turns = _Turns(run, accepted)
+    turns = _Turns(run, accepted, stage)
     # The voice goes on with others while a judge listens.
     workers = at_once + (run.blueprint.recipe.speech.judge.concurrency if judge else 0)
     try:
@@ -156,8 +156,9 @@ def _slots(run: OpenRun) -> Iterator[ClipSlot]:
 class _Turns:
     """What is to be spoken, slot by slot: texts as they are accepted, then all others in order."""
 
-    def __init__(self, run: OpenRun, accepted: AcceptedTexts | None) -> None:
+    def __init__(self, run: OpenRun, accepted: AcceptedTexts | None, stage: "_Speaking") -> None:
         self._blueprint = run.blueprint
+        self._stage = stage
         self._accepted = accepted
         self._begun: set[str] = set()
         self._slots = _slots(run)
@@ -178,8 +179,13 @@ class _Turns:
         return None
 
     def _accepted_now(self) -> ClipSlot | None:
-        found = self._accepted.take() if self._accepted else None
-        return clip_of(self._blueprint, *found) if found else None
+        while found := self._accepted.take() if self._accepted else None:
+            slot = clip_of(self._blueprint, *found)
+            # What has to be heard before may have found no room here, and never come. Later, when
+            # all are taken in order, it has been begun.
+            if self._stage.heard(slot):
+                return slot
+        return None
 
 
 class _Speaking:
@@ -196,18 +202,32 @@ class _Speaking:
         self.listener = takes.listener
         self._accepted, self.refused = _on_file(run)
         self.made: dict[str, Take] = {}
+        self._done: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self.exhausted: list[ClipSlot] = []
 
     async def work(self, turns: _Turns) -> None:
         """Fills slots until there are none left, too many stay empty, or all goes one way."""
         while (slot := await turns.next()) is not None:
+            for name in slot.heard_before:
+                await self._done[name].wait()
+            decided = self.decided(slot)
             try:
-                await self._fill(slot)
+                await self._fill(decided)
             except DamagedClip as damaged:  # by what listened to it
                 await asyncio.to_thread(self._run.let_go_of_clip, damaged)
-                await self._fill(slot)
+                await self._fill(decided)
+            self._done[slot.name].set()
             if self._first.culprit or len(self.exhausted) > GIVE_UP_AFTER:
                 turns.stopped = True
+
+    def heard(self, slot: ClipSlot) -> bool:
+        """Whether the clips are made by which it is decided how a slot's text is spoken."""
+        return all(name in self.made for name in slot.heard_before)
+
+    def decided(self, slot: ClipSlot) -> ClipSlot:
+        """A slot with its manner, once all are made by which it is decided."""
+        there = (self.made[name].digest for name in slot.heard_before if name in self.made)
+        return slot.by([self._store.clip_measures.require(digest)["level"] for digest in there])
 
     async def _fill(self, slot: ClipSlot) -> None:
         take = await self._accepted_before(slot)
@@ -271,6 +291,7 @@ class _Speaking:
 
     def row_of(self, slot: ClipSlot) -> Row:
         """What the tables say of a slot's clip; its measures are read back from the store."""
+        slot = self.decided(slot)
         kept = self.made[slot.name]
         measures = ClipMeasures.of(self._store.clip_measures.require(kept.digest))
         row: Row = dict.fromkeys(FEATURES)

@@ -13,12 +13,15 @@ slots are judged against them; a query leaves only when the request that made it
 the plan, or when it breaks a rule of today. Its slot's attempts are then judged anew, in order,
 from the answers in the store, before another is asked for.
 
+In a dialogue a query that follows on a response is compared with no other, and judged as responses
+are: see `corpus.text.responses`.
+
 A query that a person struck gives its slot to the next attempt. It stays among those that others
 must not resemble, so that it can take its place again if the strike is taken back.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -28,14 +31,15 @@ from typing import Any
 from corpus.errors import SympatheiaError
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.rules import Verdict
+from corpus.plan.subsets.subset import Exchange
 from corpus.plan.user_input import one_line
 from corpus.run.strikes import STRUCK_IN_REVIEW, Strikes
 from corpus.servers.chat_requests import ChatAnswer, ChatRequest, problem
 from corpus.store.digest_store import Store
 from corpus.store.line_log import Log, damaged
 from corpus.store.segments import DIGEST_CHARS
-from corpus.text.cleaning import clean
-from corpus.text.utterance import Utterance
+from corpus.text.wording.cleaning import clean
+from corpus.text.wording.utterance import Utterance
 from schemas.slots import QuerySlot
 
 STAGE = "queries"
@@ -46,10 +50,25 @@ LEFT = "left"
 no longer in the plan, or when the rules of today decide otherwise: its attempts are judged anew."""
 
 
-def query_request(blueprint: Blueprint, slot: QuerySlot, attempt: int) -> ChatRequest:
-    """The request that makes one attempt at one query."""
+def query_request(
+    blueprint: Blueprint,
+    slot: QuerySlot,
+    attempt: int,
+    topic: str | None = None,
+    said: Sequence[Exchange] = (),
+) -> ChatRequest:
+    """The request that makes one attempt at one query.
+
+    Args:
+        blueprint: what is to be made.
+        slot: of the query.
+        attempt: which one.
+        topic: of the dialogue, if it has begun; else the attempt's own.
+        said: what was said before.
+    """
     llm, plan = blueprint.recipe.llm, blueprint.plan
-    messages = blueprint.room(slot).ask_query(slot, plan.topic(slot, attempt))
+    about = plan.topic(slot, attempt) if topic is None else topic
+    messages = blueprint.room(slot).ask_query(slot, about, said)
     return ChatRequest.sampled(
         llm.model, messages, llm.queries, plan.seed("query", slot.id, attempt)
     )

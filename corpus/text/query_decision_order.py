@@ -20,7 +20,6 @@ from corpus.run.open_run import OpenRun
 from corpus.run.strikes import STRUCK_IN_REVIEW
 from corpus.servers.chat_requests import ChatAnswer
 from corpus.text.assessment.closeness import Closeness, judged_by_closeness
-from corpus.text.cleaning import clean
 from corpus.text.near_duplicate_queries import Accepted
 from corpus.text.near_duplicate_queries import Verdict as Likeness
 from corpus.text.queries import (
@@ -32,8 +31,10 @@ from corpus.text.queries import (
     query_request,
     stored_answer,
 )
-from corpus.text.text_rejection_rules import OFF_TOPIC, TextRules
-from corpus.text.utterance import Utterance
+from corpus.text.wording.cleaning import clean
+from corpus.text.wording.text_rejection_rules import OFF_TOPIC
+from corpus.text.wording.text_rules import TextRules
+from corpus.text.wording.utterance import Utterance
 from schemas.slots import QuerySlot
 
 JUDGE_AT_ONCE = 256
@@ -90,7 +91,7 @@ class QueryJudging:
         self._decisions = decisions
         self._embedder, self._closeness = embedder, closeness
         self._follow = follow
-        self.slots = list(run.blueprint.plan.queries())
+        self.slots = [slot for slot in run.blueprint.plan.queries() if slot.opens]
         threshold = run.blueprint.recipe.dedup.threshold
         self._accepted = Accepted(threshold, room=len(self.slots))
         # What is to be judged: per attempt, the slots still open at it, in slot order.

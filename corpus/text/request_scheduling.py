@@ -1,17 +1,17 @@
 """Writes the corpus's texts: every query and every response, until each slot is full.
 
-One budget of requests in flight serves both. Whenever it has room, the next request is, in this
-order: another attempt at a query (decisions behind it wait for it), what a guard or a judge says
-of a pair, another attempt at a response, then by turns a slot's first query and the response of a
-query that was accepted. So the server is kept busy from the first query to the last response, while
-`corpus.text.queries` keeps the decisions in their fixed order: what is asked next depends on time,
-what is kept never does.
+One budget of requests in flight serves all of them; whenever it has room, the next request is as
+`corpus.text.waiting` has it. So the server is kept busy from the first query to the last response,
+while `corpus.text.queries` keeps the decisions in their fixed order: what is asked next depends on
+time, what is kept never does.
+
+In a dialogue the next query is due when the response before it stands, and is judged like one. So a
+dialogue's requests follow each other, while those of hundreds of others are under way.
 """
 
 import asyncio
-import heapq
-from collections import Counter, deque
-from collections.abc import Coroutine, Iterator
+from collections import Counter
+from collections.abc import Coroutine
 from dataclasses import replace
 from functools import partial
 from textwrap import shorten
@@ -28,25 +28,27 @@ from corpus.speech.accepted_texts import AcceptedTexts
 from corpus.text import queries, responses
 from corpus.text.assessment import graders
 from corpus.text.assessment.closeness import Closeness, judged_by_closeness
-from corpus.text.cleaning import clean
+from corpus.text.choice import Attempt, Choice, Kind
 from corpus.text.lost_answers import ask_for_lost
 from corpus.text.queries import (
     Decision,
     Decisions,
-    accepted_text,
     judged,
     query_request,
     text_digest,
 )
 from corpus.text.query_decision_order import Candidate, QueryJudging
-from corpus.text.response_choice import Attempt, ResponseChoice
-from corpus.text.responses import Kept, Standing, Written
-from corpus.text.text_rejection_rules import OFF_TOPIC, TextRules
-from corpus.text.utterance import Utterance
+from corpus.text.responses import Due, Filled, Kept, Written
+from corpus.text.waiting import Waiting
+from corpus.text.wording.cleaning import clean
+from corpus.text.wording.text_rejection_rules import OFF_TOPIC
+from corpus.text.wording.text_rules import TextRules
+from corpus.text.wording.utterance import Utterance
 from schemas.slots import PairSlot, QuerySlot
 
 SHOWN_CHARS = 120
 """Of a text in an error: enough to see what is wrong with it."""
+
 
 _TOLD = ("texts", "read", "the text server")
 """What is told of, what a person is to do with it, and who makes it."""
@@ -89,32 +91,45 @@ class Writing:
         self._queries = QueryJudging(
             at_work, self._rules, decisions, embedder, self._closeness, self._follow_decision
         )
-        self.written = Written(Standing.on_file(at_work.folder) if with_responses else Standing())
-        self._choice = ResponseChoice(at_work.blueprint, self.written, at_work.strikes)
-        self._graders = graders.graders(at_work.blueprint)
-
+        follow_ups = {slot.id for slot in self._plan.queries() if not slot.opens}
+        self.written = Written()
+        if with_responses:
+            self.written = Written.on_file(at_work.folder, follow_ups)
         self._first_queries = FirstVerdicts(
             self._rules.of_queries, *_TOLD, partial(remedy, section="llm.queries")
         )
-        self._first_responses = FirstVerdicts(
+        self._responses = Kind(
+            responses.STAGE,
+            self.written.responses,
+            self._choice(self.written.responses, self._llm.responses.candidates),
             self._rules.of_responses,
-            *_TOLD,
-            lambda reason: graders.remedy(reason) or remedy(reason, "llm.responses"),
+            FirstVerdicts(
+                self._rules.of_responses,
+                *_TOLD,
+                lambda reason: graders.remedy(reason) or remedy(reason, "llm.responses"),
+            ),
+            graders.graders(at_work.blueprint),
+        )
+        self._follow_ups = Kind(
+            queries.STAGE,
+            self.written.follow_ups,
+            self._choice(self.written.follow_ups),
+            self._rules.of_queries,
+            self._first_queries,
         )
 
-        # What is to be asked.
-        self._first: Iterator[int] = iter(())
-        self._refills: list[tuple[int, int]] = []
-        self._again: deque[tuple[PairSlot, str]] = deque()
-        self._ungraded: deque[tuple[Attempt, int, int]] = deque()
-        self._ready: deque[tuple[PairSlot, str]] = deque()
-        self._responses_turn = False
-
+        self._waiting = Waiting()
         self._budget = asyncio.Semaphore(self._llm.concurrency)
         self._jobs = 0
         self._judging = True
         self._gave_up = False
         self._something_to_ask = asyncio.Event()
+
+    def _choice(self, filled: Filled, candidates: int = 1) -> Choice:
+        return Choice(self._blueprint, filled, self._run.strikes, candidates)
+
+    def _kind(self, due: Due) -> Kind:
+        return self._responses if isinstance(due.slot, PairSlot) else self._follow_ups
 
     async def run(self) -> Written:
         """Fills every slot.
@@ -133,7 +148,7 @@ class Writing:
                 await self._dispatch(group)
         except ExceptionGroup as errors:
             raise root_cause(errors) from None
-        for first in (self._first_queries, self._first_responses):
+        for first in (self._first_queries, self._responses.first):
             if first.culprit:
                 raise SympatheiaError(first.sentence())
         if self.written.exhausted:
@@ -150,12 +165,12 @@ class Writing:
                 if decision.reason:
                     self._progress.refused(queries.STAGE, slot.cell, decision.reason)
             if slot.id in standing:
-                self._accept(slot, history[-1].digest, standing[slot.id])
+                self._accept(slot, len(history) - 1, history[-1].digest, standing[slot.id])
             elif len(history) >= self._llm.max_attempts:
                 self._exhaust(slot.id, history)
         still_open = self._queries.open()
-        self._first = iter([index for attempt, index in still_open if not attempt])
-        self._refills = [(attempt, index) for attempt, index in still_open if attempt]
+        self._waiting.first = iter([index for attempt, index in still_open if not attempt])
+        self._waiting.refills = [(attempt, index) for attempt, index in still_open if attempt]
 
     async def _judge(self) -> None:
         """Decides the queries as they come in."""
@@ -195,22 +210,7 @@ class Writing:
         """The next job, or None while there is nothing to ask."""
         if self._gave_up:
             return None
-        if self._refills:
-            attempt, index = heapq.heappop(self._refills)
-            return self._ask_query(index, attempt)
-        if self._ungraded:
-            return self._ask_grader(*self._ungraded.popleft())
-        if self._again:
-            return self._ask_response(*self._again.popleft())
-        if not (self._responses_turn and self._ready):
-            index = next(self._first, -1)
-            if index >= 0:
-                self._responses_turn = True
-                return self._ask_query(index, 0)
-        if self._ready:
-            self._responses_turn = False
-            return self._ask_response(*self._ready.popleft())
-        return None
+        return self._waiting.take(self._ask_query, self._ask_grader, self._ask_due)
 
     async def _answer(
         self, request: ChatRequest, digest: str, what: str
@@ -261,81 +261,101 @@ class Writing:
         """Lets what follows from a decision begin."""
         slot = self._queries.slots[index]
         if decision.reason is None:
-            self._accept(slot, decision.digest, verdict)
+            self._accept(slot, decision.attempt, decision.digest, verdict)
         else:
             self._progress.refused(queries.STAGE, slot.cell, decision.reason)
             if decision.attempt + 1 < self._llm.max_attempts:
-                heapq.heappush(self._refills, (decision.attempt + 1, index))
+                self._waiting.refill(decision.attempt + 1, index)
             else:
                 self._exhaust(slot.id, self._decisions.of(slot.id))
         self._something_to_ask.set()
 
-    def _accept(self, slot: QuerySlot, digest: str, verdict: Verdict) -> None:
+    def _accept(self, slot: QuerySlot, attempt: int, digest: str, verdict: Verdict) -> None:
         self._progress.filled(queries.STAGE, slot.cell)
         self._progress.reported(queries.STAGE, verdict.reported)
         self._hand_on(slot, digest)
         if self._with_responses:
-            self._ready.extend((pair, digest) for pair in self._plan.pairs_of(slot))
+            topic = self._plan.topic(slot, attempt)
+            self._waiting.ready.extend(
+                Due(pair, digest, topic) for pair in self._plan.pairs_of(slot)
+            )
 
-    # Responses
+    # What follows
 
-    async def _ask_response(self, slot: PairSlot, query_digest: str) -> None:
-        query = accepted_text(self._store, query_digest)
-        number, request = self._choice.next_request(slot, query)
+    async def _ask_due(self, due: Due) -> None:
+        kind, asked, slot = self._kind(due), due.read(self._store), due.slot
+        number, request = kind.choice.next_request(asked)
         digest = request.digest()
         answer, now = await self._answer(request, digest, f"{slot.id}, attempt {number}")
         await self._rules_loaded
-        rules = self._rules.of_responses
-        said = self._rules.said_in_response(slot, query, clean(answer.text))
-        verdict = judged(answer, said, self._rules.on_response)
+        text = clean(answer.text)
+        if isinstance(slot, PairSlot):
+            said = self._rules.said_in_response(slot, asked.query, text, asked.said)
+            verdict, about = judged(answer, said, self._rules.on_response), asked.query
+        else:
+            said = self._rules.said_in_query(slot, text, asked.said)
+            verdict, about = judged(answer, said, self._rules.on_query), asked.said[-1].response
         verdict = self._run.strikes.over(digest, verdict)
         said, verdict = await self._compared(
-            rules, said, query, verdict, anyway=self._choice.compares
+            kind.rules, said, about, verdict, anyway=kind.choice.compares
         )
-        kept = Kept(number, digest)
-        self._next_grader(Attempt(slot, query, query_digest, kept, said, verdict, now), 0)
+        self._next_grader(Attempt(asked, Kept(number, digest), said, verdict, now), 0)
 
     def _next_grader(self, attempt: Attempt, number: int) -> None:
         """Has what nothing has refused yet shown to the next model that grades, if there is one."""
-        if attempt.verdict.reason is None and number < len(self._graders):
-            self._ungraded.append((attempt, number, 0))
+        there = number < len(self._kind(attempt.asked.due).graders)
+        if attempt.verdict.reason is None and there:
+            self._waiting.ungraded.append((attempt, number, 0))
         else:
-            self._settle_response(attempt, attempt.verdict.reason)
+            self._settle(attempt, attempt.verdict.reason)
 
     async def _ask_grader(self, attempt: Attempt, number: int, tried: int) -> None:
-        grader, slot, kept = self._graders[number], attempt.slot, attempt.kept
-        request = grader.request(slot, attempt.query, attempt.said.text, tried)
+        asked, kept = attempt.asked, attempt.kept
+        grader, slot = self._kind(asked.due).graders[number], asked.due.slot
+        assert isinstance(slot, PairSlot)
+        request = grader.request(slot, asked.query, attempt.said.text, tried)
         what = f"{grader.says} {slot.id}, attempt {kept.attempt}"
         opinion = grader.read((await self._answer(request, request.digest(), what))[0])
         if opinion is None and tried + 1 < TRIES:
-            self._ungraded.append((attempt, number, tried + 1))
+            self._waiting.ungraded.append((attempt, number, tried + 1))
         elif opinion is None:
-            self._settle_response(attempt, grader.unreadable)
+            self._settle(attempt, grader.unreadable)
         elif opinion.reason:
-            self._settle_response(attempt, opinion.reason)
+            self._settle(attempt, opinion.reason)
         else:
             grades = opinion.grades or kept.grades
             self._next_grader(replace(attempt, kept=replace(kept, grades=grades)), number + 1)
 
-    def _settle_response(self, attempt: Attempt, reason: str | None) -> None:
-        slot = attempt.slot
+    def _settle(self, attempt: Attempt, reason: str | None) -> None:
+        due = attempt.asked.due
+        kind, slot = self._kind(due), due.slot
         if attempt.made_now:
             shown = _shown(slot.id, attempt.said.text)
-            self._first_responses.add(slot.id, reason, attempt.said, shown)
-            self._stop_at_culprit(self._first_responses)
+            kind.first.add(slot.id, reason, attempt.said, shown)
+            self._stop_at_culprit(kind.first)
         else:
-            self._first_responses.on_file(slot.id, accepted=reason is None)
-        outcome = self._choice.settle(attempt, reason)
+            kind.first.on_file(slot.id, accepted=reason is None)
+        outcome = kind.choice.settle(attempt, reason)
         for refused in outcome.refused:
-            self._progress.refused(responses.STAGE, slot.cell, refused)
+            self._progress.refused(kind.stage, slot.cell, refused)
         if outcome.kept:
-            self._progress.filled(responses.STAGE, slot.cell)
-            self._progress.reported(responses.STAGE, outcome.kept.verdict.reported)
+            self._progress.filled(kind.stage, slot.cell)
+            self._progress.reported(kind.stage, outcome.kept.verdict.reported)
             self._hand_on(slot, outcome.kept.kept.digest)
+            self._go_on(due, outcome.kept.kept.digest)
         elif outcome.ended:
-            self._exhaust(slot.id, self.written.refused_responses[slot.id])
+            self._exhaust(slot.id, kind.filled.refused[slot.id])
         else:
-            self._again.append((slot, attempt.query_digest))
+            self._waiting.again.append(due)
+
+    def _go_on(self, due: Due, digest: str) -> None:
+        """Has what follows on a text be due, now that it stands."""
+        if isinstance(due.slot, QuerySlot):
+            pairs = self._plan.pairs_of(due.slot)
+            self._waiting.ready.extend(replace(due, slot=pair, answers=digest) for pair in pairs)
+        elif following := self._plan.next_turn(due.slot):
+            said = (*due.said, (due.answers, digest))
+            self._waiting.ready.append(Due(following, topic=due.topic, said=said))
 
     # Both
 

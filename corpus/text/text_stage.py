@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 
 from corpus.embedding.embedding_process import EmbeddingProcess
+from corpus.errors import InvalidInput
 from corpus.plan.rules import REPORT
 from corpus.plan.slot_layout import Plan
 from corpus.run.open_run import OpenRun
@@ -17,7 +18,7 @@ from corpus.text.queries import Decision, Decisions, accepted_text
 from corpus.text.request_scheduling import Writing
 from corpus.text.response_similarity import compare_responses
 from corpus.text.responses import STAGE as RESPONSE_STAGE
-from corpus.text.responses import Written
+from corpus.text.responses import Filled, Written
 from schemas.recipe import SERVING
 from schemas.tables import QUERIES, RESPONSES
 
@@ -39,11 +40,17 @@ async def write_texts(
     them is on file nowhere.
 
     Raises:
+        InvalidInput: some queries follow on responses, which are not to be written.
         SympatheiaError: slots ran out of attempts, or the servers failed for too long. The rejects
             so far are on file then, and nothing that was answered is lost.
     """
     folder, plan, store = run.folder, run.blueprint.plan, run.store
     stages = (QUERY_STAGE, RESPONSE_STAGE) if with_responses else (QUERY_STAGE,)
+    if not with_responses and any(not slot.opens for slot in plan.queries()):
+        raise InvalidInput(
+            "--until queries: the later queries of a dialogue follow on responses. Use --until "
+            "responses."
+        )
     stamp = Stamp(folder.root / "tables" / "texts.json", folder.root)
     made_from = _inputs(run)
     reports = REPORT in run.blueprint.recipe.text.rules.values()
@@ -64,7 +71,8 @@ async def write_texts(
             replace_rejects(folder.rejects, stages, rows)
             # With it go the vectors of all queries, which nothing below needs.
             del writing
-        write_table(folder.queries, QUERIES, _query_rows(plan, decisions, store))
+        written_queries = _query_rows(plan, decisions, written, store)
+        write_table(folder.queries, QUERIES, written_queries)
         if with_responses:
             write_table(folder.responses, RESPONSES, _response_rows(plan, written, store))
             await asyncio.to_thread(compare_responses, run, embedder)
@@ -102,15 +110,21 @@ def _count(run: OpenRun, stages: tuple[str, ...]) -> None:
             progress.refused(row["stage"], cells[row["stage"]][row["slot"]], row["reason"])
 
 
-def _query_rows(plan: Plan, decisions: Decisions, store: Store) -> Iterator[Row]:
+def _query_rows(plan: Plan, decisions: Decisions, written: Written, store: Store) -> Iterator[Row]:
+    topic = ""
     for slot in plan.queries():
-        decision = decisions.of(slot.id)[-1]
+        if slot.opens:
+            decision = decisions.of(slot.id)[-1]
+            topic = plan.topic(slot, decision.attempt)
+        else:
+            kept = written.follow_ups.kept[slot.id]
+            decision = Decision(slot.id, kept.attempt, kept.digest)
         yield {
             "query_id": slot.id,
             "subset": slot.subset,
             "split": slot.split,
             "emotion": slot.emotion,
-            "topic": plan.topic(slot, decision.attempt),
+            "topic": topic,
             "attempt": decision.attempt,
             "digest": decision.digest,
             "text": accepted_text(store, decision.digest),
@@ -121,7 +135,7 @@ def _query_rows(plan: Plan, decisions: Decisions, store: Store) -> Iterator[Row]
 
 def _response_rows(plan: Plan, written: Written, store: Store) -> Iterator[Row]:
     for pair in plan.pairs():
-        kept = written.responses[pair.id]
+        kept = written.responses.kept[pair.id]
         yield {
             "id": pair.id,
             "query_id": pair.query.id,
@@ -158,11 +172,17 @@ def _reject_rows(run: OpenRun, decisions: Decisions, written: Written) -> Iterat
         there = history and history[-1].digest in store.completions
         return accepted_text(store, history[-1].digest) if there else None
 
+    def rows_of(stage: str, filled: Filled, slot_id: str) -> Iterator[Row]:
+        if slot_id in filled.standing.kept:
+            yield from filled.standing.rows(slot_id)
+            return
+        refused = filled.refused.get(slot_id, ())
+        yield from rows(stage, sorted(refused, key=lambda decision: decision.attempt))
+
     for slot in plan.queries():
-        yield from rows(QUERY_STAGE, [d for d in decisions.of(slot.id) if d.reason])
+        if slot.opens:
+            yield from rows(QUERY_STAGE, [d for d in decisions.of(slot.id) if d.reason])
+        else:
+            yield from rows_of(QUERY_STAGE, written.follow_ups, slot.id)
     for pair in plan.pairs():
-        if pair.id in written.standing.kept:
-            yield from written.standing.rows(pair.id)
-            continue
-        refused = written.refused_responses.get(pair.id, ())
-        yield from rows(RESPONSE_STAGE, sorted(refused, key=lambda decision: decision.attempt))
+        yield from rows_of(RESPONSE_STAGE, written.responses, pair.id)

@@ -4,9 +4,9 @@ import pytest
 
 from corpus.plan.prompt_files import BUNDLED, load_prompts, template_sets
 from corpus.plan.rules import Rules
-from corpus.text.cleaning import clean
-from corpus.text.text_rejection_rules import KEY, QUERY_RULES, RESPONSE_RULES
-from corpus.text.utterance import Utterance
+from corpus.text.wording.cleaning import clean
+from corpus.text.wording.text_rejection_rules import KEY, QUERY_RULES, RESPONSE_RULES
+from corpus.text.wording.utterance import Utterance
 
 # As published with Sympatheia: valence, arousal, query style, response style.
 PUBLISHED = {

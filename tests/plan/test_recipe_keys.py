@@ -78,7 +78,7 @@ def test_type_range_and_default_are_said_in_words(name, kind, default):
 
 def test_a_new_section_is_listed_with_what_it_is_for():
     assert recipe_sections(Grown)["manner"] == "How it is done."
-    assert list(recipe_sections())[:4] == ["emotional", "neutral", "grid", "split"]
+    assert list(recipe_sections())[:4] == ["emotional", "neutral", "grid", "dialogue"]
 
 
 def test_a_default_is_written_as_a_recipe_would_give_it():

@@ -71,6 +71,17 @@ GRIDDED = ("emotional.pairs_per_anchor=2", "neutral.queries=1", "grid.queries=2"
 """Of the run `gridded`."""
 
 
+SPOKEN_ANCHORS = ("angry", "frustrated", "relaxed", "sad", "content")
+SPOKEN = (
+    "emotional.pairs_per_anchor=0",
+    "neutral.queries=0",
+    "dialogue.dialogues=4",
+    "dialogue.turns=[2, 3]",
+    'dialogue.delivery="trajectory"',
+)
+"""Of the run `spoken`."""
+
+
 def write_recipe(path: Path, url: str, anchors=("sad", "angry", "tired")) -> Path:
     path.write_text(RECIPE.format(url=url, anchors=list(anchors)))
     return path

@@ -36,11 +36,14 @@ def kind_of(body: Body) -> str:
     """Whether a prompt asks for a "query" or for a "response".
 
     A prompt that quotes something asks for a response to it. One that shows examples asks for a
-    query if it ends in a topic, else for a response to what it ends in.
+    query if it ends in a topic, else for a response to what it ends in. The next turn of a dialogue
+    is asked for in so many words.
     """
     last = last_user_message(body)
     if any(message["role"] == "assistant" for message in body["messages"]):
         return "query" if last.startswith("Topic:") else "response"
+    if "Write what the person says next" in last:
+        return "query"
     return "response" if _QUOTED.search(last) else "query"
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.prompt_files import BUNDLED, load_prompts
-from corpus.text.cleaning import clean
-from corpus.text.text_rejection_rules import TextRules
+from corpus.text.wording.cleaning import clean
+from corpus.text.wording.text_rules import TextRules
 from corpus.voices.builtin_synthesis import text_problem
 from tests.support import sentences
 

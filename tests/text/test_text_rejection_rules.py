@@ -8,9 +8,10 @@ from corpus.errors import InvalidInput
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.prompt_files import BUNDLED, load_prompts
 from corpus.plan.rules import Rules
-from corpus.text.cleaning import clean
-from corpus.text.text_rejection_rules import KEY, QUERY_RULES, RESPONSE_RULES, TextRules
-from corpus.text.utterance import Utterance
+from corpus.text.wording.cleaning import clean
+from corpus.text.wording.text_rejection_rules import KEY, QUERY_RULES, RESPONSE_RULES
+from corpus.text.wording.text_rules import TextRules
+from corpus.text.wording.utterance import Utterance
 
 LISTS = load_prompts(BUNDLED, "full").rules
 QUERIES, RESPONSES = Rules(QUERY_RULES, {}, KEY), Rules(RESPONSE_RULES, {}, KEY)

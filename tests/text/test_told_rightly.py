@@ -11,15 +11,15 @@ from corpus.plan.prompt_files import BUNDLED, load_prompts
 from corpus.plan.rules import Rules, Verdict
 from corpus.run.run_folder import RunFolder
 from corpus.text.assessment.closeness import Closeness, judged_by_closeness
-from corpus.text.cleaning import clean
-from corpus.text.text_rejection_rules import (
+from corpus.text.wording.cleaning import clean
+from corpus.text.wording.text_rejection_rules import (
     HARMFUL,
     KEY,
     OFF_TOPIC,
     QUERY_RULES,
     RESPONSE_RULES,
 )
-from corpus.text.utterance import Utterance
+from corpus.text.wording.utterance import Utterance
 from schemas.prompts import Phrases
 from tests.support.line import copy_prompts, open_run, shared_embedder
 

@@ -40,7 +40,8 @@ def queries_to_ask(dataset: DatasetFolder) -> list[CorpusQuery]:
     counts: dict[str, int] = {}
     for pair in dataset.slots.values():
         query, most = pair.query, NEUTRAL_QUERIES if pair.query.anchor is None else 1
-        if query.split == "eval" and query.id not in chosen and counts.get(query.cell, 0) < most:
+        free = query.opens and query.id not in chosen and counts.get(query.cell, 0) < most
+        if query.split == "eval" and free:
             counts[query.cell] = counts.get(query.cell, 0) + 1
             chosen[query.id] = pair.id
     found = [

@@ -17,7 +17,7 @@ from typing import Any
 
 import tomli_w
 
-from corpus.adapter.clip_tokens import TokenisedClips, encoder_here, rows_of, tokenize
+from corpus.adapter.clip_tokens import SpokenBefore, TokenisedClips, encoder_here, rows_of, tokenize
 from corpus.adapter.devices import devices_here
 from corpus.adapter.inference.conditions import Condition, conditions_of, seed_of
 from corpus.adapter.inference.language_model import (
@@ -36,7 +36,7 @@ from corpus.adapter.inference.writers import (
     served_name,
     write_here,
 )
-from corpus.adapter.prompt_template import prompt
+from corpus.adapter.prompt_template import Spoken, prompt
 from corpus.adapter.speech_decoder import SpeechDecoder
 from corpus.adapter.speech_tokens import checkpoint_digest, checkpoint_folder
 from corpus.adapter.text_tokenizer import load_tokenizer
@@ -48,12 +48,12 @@ from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import Row, write_table
 from corpus.servers.retry_and_failover import Endpoints
 from corpus.sound.clip_audio import encode_flac, seconds_of
-from corpus.speech.clip_requests import QUERY
+from corpus.speech.clip_requests import QUERY, RESPONSE
 from corpus.store.digest_store import Store
 from corpus.store.files import write_whole
 from corpus.store.opening import open_store
 from schemas.orders import ResponsesOrder
-from schemas.slots import SUBSETS
+from schemas.slots import DIALOGUE, SUBSETS
 from schemas.tables import ANSWERS
 
 WRITING, SPEAKING = "responses", "sound"
@@ -66,7 +66,10 @@ SPEAKING_BATCH = 64
 """Responses decoded before they are put on file; a kill costs no more sound than this."""
 _ROWS_AT_ONCE = 64
 """Rows of the table in memory, about half a megabyte of sound each."""
-_COLUMNS = ("query_id", "subset", "query_text", "response_emotion", "valence", "arousal")
+_COLUMNS = (
+    *("query_id", "subset", "query_text", "response_text"),
+    *("response_emotion", "valence", "arousal"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,29 +107,37 @@ class _Answering:
             for row in group
         ]
         most = min(self._order.limit or len(rows), len(rows))
-        chosen = [rows[place * len(rows) // most] for place in range(most)]
+        chosen = {place * len(rows) // most for place in range(most)}
+        before = SpokenBefore(dataset, clips)
         return [
-            self._item(row, condition, clips.tokens(row, QUERY))
-            for row in chosen
+            self._item(row, condition, clips.tokens(row, QUERY), said)
+            for place, row in enumerate(rows)
+            if (said := before.of(row)) is not None and place in chosen
             for condition in conditions
         ]
 
     def _heard(self, dataset: DatasetFolder) -> TokenisedClips:
-        """The queries of the split, each with its speech tokens on file."""
+        """The queries of the split, each with its speech tokens on file.
+
+        In a corpus with dialogues all clips are: what was answered before is a turn's context.
+        """
         order = self._order
         checkpoint = checkpoint_folder(order.speech_tokenizer)
         digest = checkpoint_digest(checkpoint)
         tokens = self._store.speech_tokens
-        clips = TokenisedClips(dataset, digest, tokens, self._progress, (QUERY,), (order.split,))
+        roles = (QUERY, RESPONSE) if DIALOGUE in dataset.blueprint.plan.subsets else (QUERY,)
+        clips = TokenisedClips(dataset, digest, tokens, self._progress, roles, (order.split,))
         tokenize(clips, [encoder_here(checkpoint, self._device)])
         return clips
 
-    def _item(self, row: Row, condition: Condition, heard: list[int]) -> _Item:
+    def _item(
+        self, row: Row, condition: Condition, heard: list[int], said: Sequence[Spoken]
+    ) -> _Item:
         seed = self._order.seed
         name = f"{row['id']}/{condition.name}"
         noise = seed_of(seed, "noise", name)
         affect = condition.affect(row["valence"], row["arousal"], noise)
-        request = Request(name, prompt(heard, affect), seed_of(seed, "response", name))
+        request = Request(name, prompt(heard, affect, said), seed_of(seed, "response", name))
         return _Item(request, row, condition, affect)
 
     def write(self, items: Sequence[_Item], model: str) -> list[Reply]:

@@ -25,7 +25,7 @@ _AUDIO = re.compile(r"<\|audio_\d+\|>")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One sequence: its id, its tokens (length,), and where its response begins."""
+    """One sequence: its id, its tokens (length,), and where its last response begins."""
 
     id: str
     tokens: NDArray[np.int32]
@@ -70,11 +70,11 @@ def read_samples(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int
             found.too_long.append(row_id)
             continue
         (places,) = np.nonzero(tokens == known.assistant)
-        if len(places) != 1 or tokens[-1] != known.user:
+        if not len(places) or tokens[-1] != known.user:
             raise InvalidInput(
                 f"{path}, line {number} has no response between {ASSISTANT} and a last {USER}."
             )
-        found.kept.append(Sample(row_id, tokens, int(places[0]) + 1))
+        found.kept.append(Sample(row_id, tokens, int(places[-1]) + 1))
     if not found.kept:
         raise InvalidInput(
             f"Every sequence of {path} has more than {max_length} tokens; raise adapter.max_length."

@@ -1,8 +1,8 @@
 """The emotional subset: queries spoken in an emotion, each with one response suited to it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from corpus.plan.subsets.subset import Cell, Manner, SubsetRoom
+from corpus.plan.subsets.subset import Cell, Exchange, Manner, SubsetRoom
 from corpus.plan.templates import Message
 from schemas.prompts import Anchor
 from schemas.slots import EMOTIONAL, PairSlot, QuerySlot
@@ -27,11 +27,15 @@ class Emotional(SubsetRoom):
         assert query.anchor is not None
         yield PairSlot(query.id, query, query.anchor)
 
-    def ask_query(self, slot: QuerySlot, topic: str) -> list[Message]:
+    def ask_query(
+        self, slot: QuerySlot, topic: str, said: Sequence[Exchange] = ()
+    ) -> list[Message]:
         """Asks for a query spoken in the slot's emotion."""
         return self._prompts.emotional_query(self._spoken_in(slot), topic)
 
-    def ask_response(self, slot: PairSlot, query: str) -> list[Message]:
+    def ask_response(
+        self, slot: PairSlot, query: str, said: Sequence[Exchange] = ()
+    ) -> list[Message]:
         """Asks for a response to a query that was spoken in the slot's emotion."""
         return self._prompts.emotional_response(self.target(slot), query)
 

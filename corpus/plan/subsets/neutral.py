@@ -1,8 +1,8 @@
 """The neutral subset: queries spoken neutrally, each answered once for every anchor."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from corpus.plan.subsets.subset import Cell, Manner, SubsetRoom
+from corpus.plan.subsets.subset import Cell, Exchange, Manner, SubsetRoom
 from corpus.plan.templates import Message
 from schemas.slots import NEUTRAL, PairSlot, QuerySlot
 
@@ -24,11 +24,15 @@ class Neutral(SubsetRoom):
         for anchor in self._anchors:
             yield PairSlot(f"{query.id}-{anchor}", query, anchor)
 
-    def ask_query(self, slot: QuerySlot, topic: str) -> list[Message]:
+    def ask_query(
+        self, slot: QuerySlot, topic: str, said: Sequence[Exchange] = ()
+    ) -> list[Message]:
         """Asks for an unemotional query."""
         return self._prompts.neutral_query(topic)
 
-    def ask_response(self, slot: PairSlot, query: str) -> list[Message]:
+    def ask_response(
+        self, slot: PairSlot, query: str, said: Sequence[Exchange] = ()
+    ) -> list[Message]:
         """Asks for a response to words that do not show what the user feels."""
         return self._prompts.neutral_response(self.target(slot), query)
 

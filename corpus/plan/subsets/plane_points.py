@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from corpus.errors import InvalidInput
 from corpus.plan.seeds import derive
+from corpus.plan.subsets.blends import DIGITS
 from schemas.prompts import Anchor
 from schemas.slots import Place
 
@@ -30,8 +31,6 @@ TRIES, AT_ONCE = 1024, 32
 """Candidates of a point that are looked at before the hull is said to be full, and in one go. Over
 half of the plane lies in the hull of the bundled anchors, a tenth of it is free at 99 points: a
 point that finds nothing there is one in 10^25."""
-DIGITS = 3
-"""Of coordinates and weights: a thousandth of the plane is less than any voice can show."""
 
 Points = NDArray[np.float64]
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from corpus.plan.prompt_files import Prompts
+from corpus.plan.subsets.dialogue import Dialogue
 from corpus.plan.subsets.emotional import Emotional
 from corpus.plan.subsets.grid import Grid
 from corpus.plan.subsets.neutral import Neutral
@@ -12,7 +13,9 @@ from schemas.prompts import Anchor
 from schemas.recipe import Recipe
 from schemas.slots import Subset
 
-ROOMS: Mapping[Subset, type[SubsetRoom]] = {room.name: room for room in (Emotional, Neutral, Grid)}
+ROOMS: Mapping[Subset, type[SubsetRoom]] = {
+    room.name: room for room in (Emotional, Neutral, Grid, Dialogue)
+}
 """What each subset of `schemas.slots.SUBSETS` is."""
 
 

@@ -1,7 +1,7 @@
 """The shape of a subset: all that the stages, the card, the gates and the report ask of one."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,7 +9,7 @@ from corpus.plan.prompt_files import Prompts
 from corpus.plan.templates import Message
 from schemas.prompts import Anchor, Point
 from schemas.recipe import Recipe
-from schemas.slots import PairSlot, QuerySlot, Subset
+from schemas.slots import PairSlot, QuerySlot, Split, Subset
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,14 @@ class Cell:
     name: str
     anchor: str | None
     queries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What was said and answered before a turn of a dialogue."""
+
+    query: str
+    response: str
 
 
 class SubsetRoom(ABC):
@@ -89,26 +97,55 @@ class SubsetRoom(ABC):
     def cells(self) -> Iterator[Cell]:
         """Its cells, in slot order."""
 
+    def slots_of(self, cell: Cell, number: int, split: Split) -> Iterator[QuerySlot]:
+        """The query slots of one number of a cell: one, unless queries follow on each other."""
+        yield QuerySlot(f"{cell.name}-{number:05d}", self.name, cell.anchor, number, split)
+
     @abstractmethod
     def pairs_of(self, query: QuerySlot) -> Iterator[PairSlot]:
         """The pair slots that share a query."""
 
-    @abstractmethod
-    def ask_query(self, slot: QuerySlot, topic: str) -> list[Message]:
-        """Asks a text model for a query."""
+    def next_turn(self, slot: PairSlot) -> QuerySlot | None:
+        """The query that follows on a response, if one does."""
+        return None
 
     @abstractmethod
-    def ask_response(self, slot: PairSlot, query: str) -> list[Message]:
-        """Asks a text model for a response."""
+    def ask_query(
+        self, slot: QuerySlot, topic: str, said: Sequence[Exchange] = ()
+    ) -> list[Message]:
+        """Asks a text model for a query, given what was said before it."""
+
+    @abstractmethod
+    def ask_response(
+        self, slot: PairSlot, query: str, said: Sequence[Exchange] = ()
+    ) -> list[Message]:
+        """Asks a text model for a response, given what was said before its query."""
 
     @abstractmethod
     def query_manner(self, slot: QuerySlot) -> Manner:
         """How a query is spoken."""
 
-    def response_manner(self, slot: PairSlot) -> Manner:
-        """How a response is spoken."""
+    def response_manner(self, slot: PairSlot, levels: Sequence[float] = ()) -> Manner:
+        """How a response is spoken.
+
+        Args:
+            slot: of its pair.
+            levels: of the query clips that `heard_before` names, in dB.
+        """
         target = self.target(slot)
         return Manner(target.response_style, target.response_delivery)
+
+    def response_manners(self, slot: PairSlot) -> tuple[Manner, ...]:
+        """Every way in which a response may be spoken, whatever was heard before."""
+        return (self.response_manner(slot),)
+
+    def heard_before(self, slot: PairSlot) -> tuple[str, ...]:
+        """Ids of the queries by whose sound it is decided how a response is spoken."""
+        return ()
+
+    def asked_by(self, slot: QuerySlot) -> Anchor | None:
+        """In whose feeling a query is spoken; None of a neutral one."""
+        return self._anchors[slot.anchor] if slot.anchor else None
 
     def target(self, slot: PairSlot) -> Anchor:
         """What a response is suited to; its place on the plane is that of the pair's row."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.plan.rules import Rules, Verdict
 from corpus.store.append_only_records import Records
-from corpus.text.text_rejection_rules import OFF_TOPIC
-from corpus.text.utterance import Utterance
+from corpus.text.wording.text_rejection_rules import OFF_TOPIC
+from corpus.text.wording.utterance import Utterance
 
 AT_ONCE = 256
 """Texts embedded in one go: enough for full batches, few enough that the first need not wait."""

@@ -12,6 +12,7 @@ import pytest
 from corpus.adapter.inference.language_model import LanguageModel
 from corpus.adapter.inference.responses import SYSTEM, TABLE, respond
 from corpus.errors import InvalidInput, SympatheiaError
+from corpus.opened import Corpus
 from corpus.run.progress import Progress
 from corpus.sound.sound_files import decode
 from corpus.store.digest_store import Store
@@ -226,3 +227,31 @@ def test_a_refusal_ends_the_work_and_keeps_what_came(order, server, models, tmp_
     with CompletionsServer(models) as mended:  # the first still answers those who left
         respond(through(order, mended, tmp_path), Progress(None))
     assert len(mended.bodies) == PAIRS * 3 - kept
+
+
+@pytest.mark.parametrize("corpus", ["spoken", "gridded"])
+def test_points_between_the_anchors_and_later_turns_are_answered_too(
+    request, order, tmp_path, corpus
+):
+    folder = request.getfixturevalue(corpus)
+    rows = {row["id"]: row for row in Corpus.open(folder).pairs(split="train")}
+    few = {"corpus": folder, "output": tmp_path, "split": "train", "limit": None, "noise": ()}
+    respond(
+        order.model_copy(update=few | {"max_new_tokens": 2, "conditions": ("affect",)}),
+        Progress(None),
+    )
+    found = answers(tmp_path)
+    assert [row["id"].partition("/")[0] for row in found] == list(rows)
+    for answer in found:
+        row = rows[answer["id"].partition("/")[0]]
+        assert (answer["valence"], answer["arousal"]) == (row["valence"], row["arousal"])
+        turns = row.get("turn") or 1
+        assert answer["prompt"].count("<|assistant|>") == turns
+        before = [one["response_text"] for one in rows.values() if is_before(one, row)]
+        assert len(before) == turns - 1
+        assert all(text in answer["prompt"] for text in before)
+
+
+def is_before(one, row):
+    same = one.get("dialogue_id") and one["dialogue_id"] == row.get("dialogue_id")
+    return same and one["turn"] < row["turn"]

@@ -29,7 +29,7 @@ class Utterance:
     """A cleaned text, with what its slot brings for it to be judged by.
 
     Attributes:
-        text: what `corpus.text.cleaning.clean` returned.
+        text: what `corpus.text.wording.cleaning.clean` returned.
         lists: the word lists of the prompts folder.
         neutral: whether a query must be matter-of-fact.
         query: what a response answers, and is not to repeat.

@@ -1,7 +1,7 @@
-"""Cleans generated text: mends what can be mended without guessing, and leaves the rest to be seen.
+"""Cleans generated text: mends what can be mended without guessing, leaves the rest to be seen.
 
-What is left is for `corpus.text.text_rejection_rules` to refuse. So nothing that could stand for a
-word is taken away in silence: of pictures only those that stand beside the words go.
+What is left is for the text rules to refuse. So nothing that could stand for a word is taken away
+in silence: of pictures only those that stand beside the words go.
 """
 
 # ruff: noqa: RUF001 - characters that look alike are what this module tells apart

@@ -1,0 +1,169 @@
+"""Dialogues, as the text stage writes them: one turn after the other, many side by side."""
+
+import json
+from collections import Counter, defaultdict
+
+import pytest
+
+from corpus.errors import InvalidInput
+from corpus.servers.retry_and_failover import EndpointsFailed
+from tests.support.fake_servers import FakeTextServer
+from tests.support.line import rows, texts_of, write_recipe, write_run
+from tests.support.replies import last_user_message, sometimes, status
+
+SOME = (
+    "emotional.pairs_per_anchor=0",
+    "neutral.queries=1",
+    "dialogue.dialogues=12",
+    "dialogue.turns=[2, 3]",
+    "anchors=['angry', 'frustrated', 'relaxed', 'sad', 'content']",
+)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, dialogue_server):
+    """A run in which every now and then a text is bad, and all that was asked for it."""
+    folder = tmp_path_factory.mktemp("written")
+    dialogue_server.behave = sometimes(["short", "markdown"], 0.2)
+    run = write_run(folder / "run", folder.parent / "dialogues.toml", *SOME)
+    return run, list(dialogue_server.bodies)
+
+
+@pytest.fixture(scope="module")
+def dialogue_server(tmp_path_factory):
+    with FakeTextServer() as server:
+        write_recipe(tmp_path_factory.getbasetemp() / "dialogues.toml", server.base_url)
+        yield server
+
+
+@pytest.fixture
+def recipe(tmp_path_factory, dialogue_server):
+    dialogue_server.behave = sometimes(["short", "markdown"], 0.2)
+    dialogue_server.requests.clear()
+    return tmp_path_factory.getbasetemp() / "dialogues.toml"
+
+
+def turns_of(run):
+    """Text of query and of response of every turn, by dialogue."""
+    responses = {row["id"]: row["text"] for row in rows(run.responses)}
+    said = defaultdict(list)
+    for row in rows(run.queries):
+        if row["subset"] == "dialogue":
+            said[row["query_id"][:-3]].append((row["text"], responses[row["query_id"]]))
+    return said
+
+
+def test_each_turn_is_asked_for_with_all_that_was_said_and_with_nothing_that_was_refused(written):
+    run, bodies = written
+    prompts = {last_user_message(body) for body in bodies}
+    refused = {row["text"] for row in rows(run.rejects) if row["text"]}
+    said = turns_of(run)
+    assert len(said) == 12
+    assert {len(turns) for turns in said.values()} == {2, 3}
+    for turns in said.values():
+        for number, (query, response) in enumerate(turns):
+            before = [text for exchange in turns[:number] for text in exchange]
+            asked = [p for p in prompts if all(text in p for text in (*before, query))]
+            assert asked, f"no response was asked for to {query}"
+            if number:
+                assert any(all(text in p for text in before) for p in prompts)
+            assert not any(text in p for p in asked for text in refused if text != response)
+
+
+def test_a_refused_turn_is_asked_again_and_named_and_costs_none_before_it(written):
+    run, bodies = written
+    stages = {(row["stage"], row["slot"][-2:]) for row in rows(run.rejects)}
+    assert ("queries", "02") in stages
+    assert ("responses", "02") in stages
+    asked = [json.dumps([body["messages"], body["seed"]]) for body in bodies]
+    assert len(asked) == len(set(asked))
+    turns = len([row for row in rows(run.queries) if row["subset"] == "dialogue"])
+    neutral = 1 + len(("angry", "frustrated", "relaxed", "sad", "content"))
+    assert len(asked) == 2 * turns + neutral + len(rows(run.rejects))
+
+
+def test_all_turns_of_a_dialogue_have_its_topic_and_split(written):
+    run, _ = written
+    facts = defaultdict(set)
+    for row in rows(run.queries):
+        if row["subset"] == "dialogue":
+            facts[row["query_id"][:-3]].add((row["topic"], row["split"]))
+    assert {len(found) for found in facts.values()} == {1}
+
+
+def test_the_order_of_arrival_leaves_no_trace_and_a_repeat_asks_nothing(
+    written, recipe, dialogue_server, tmp_path
+):
+    run, _ = written
+    one = write_run(tmp_path / "one", recipe, *SOME, "llm.concurrency=1")
+    assert texts_of(one) == texts_of(run)
+    assert one.rejects.read_bytes() == run.rejects.read_bytes()
+    dialogue_server.requests.clear()
+    write_run(one.root, recipe, *SOME)
+    assert dialogue_server.bodies == []
+
+
+def exchanges_before(body):
+    """How many a request tells of."""
+    said = last_user_message(body)
+    return said.count("\nAssistant: ") + said.count("\nYou: ")
+
+
+FORTY = (*SOME[:2], "dialogue.dialogues=40", "dialogue.turns=[3, 3]", SOME[4])
+
+
+@pytest.mark.parametrize("for_good", [False, True])
+def test_a_server_that_fails_in_the_third_exchange_costs_nothing_before_it(
+    recipe, dialogue_server, tmp_path, for_good
+):
+    failed = 0
+
+    def in_the_third(body, number):
+        nonlocal failed
+        if exchanges_before(body) == 2 and (for_good or failed < 12):
+            failed += 1
+            return status(500)
+        return None
+
+    dialogue_server.behave = in_the_third
+    if for_good:
+        with pytest.raises(EndpointsFailed):
+            write_run(tmp_path / "run", recipe, *FORTY, "llm.patience_seconds=2.0")
+        # All others went on meanwhile, as far as they can without a third exchange.
+        early = [body for body in dialogue_server.bodies if exchanges_before(body) < 2]
+        assert len(early) >= 40 * 4
+        dialogue_server.behave = lambda body, number: None
+        dialogue_server.requests.clear()
+        run = write_run(tmp_path / "run", recipe, *FORTY)
+        assert {exchanges_before(body) for body in dialogue_server.bodies} == {2}
+    else:
+        run = write_run(tmp_path / "run", recipe, *FORTY)
+        assert failed == 12
+        asked = Counter(
+            json.dumps([body["messages"], body["seed"]])
+            for body in dialogue_server.bodies
+            if exchanges_before(body) < 2
+        )
+        assert set(asked.values()) == {1}
+    assert {len(turns) for turns in turns_of(run).values()} == {3}
+
+
+def test_more_dialogues_ask_nothing_of_those_that_stand(written, recipe, dialogue_server, tmp_path):
+    run, _ = written
+    more = (*SOME[:2], "dialogue.dialogues=15", *SOME[3:])
+    few = write_run(tmp_path / "run", recipe, *SOME)
+    dialogue_server.requests.clear()
+    grown = write_run(few.root, recipe, *more)
+    said = turns_of(grown)
+    assert {name: said[name] for name in turns_of(run)} == turns_of(run)
+    new = sum(len(turns) for name, turns in said.items() if name not in turns_of(run))
+    assert dialogue_server.count >= 2 * new
+    before = {text for turns in turns_of(run).values() for turn in turns for text in turn}
+    assert not any(
+        text in last_user_message(body) for body in dialogue_server.bodies for text in before
+    )
+
+
+def test_queries_alone_cannot_be_had(recipe, tmp_path):
+    with pytest.raises(InvalidInput, match="--until responses"):
+        write_run(tmp_path / "run", recipe, *SOME, with_responses=False)
