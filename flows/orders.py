@@ -55,6 +55,11 @@ def resolve(order: CorpusOrder) -> Resolved:
             f"A training is to follow (then_train), but the build ends with {order.until} and "
             f"makes no dataset. Set until to '{STAGES[-1]}', or leave then_train out."
         )
+    if order.review and order.until != STAGES[-1]:
+        raise InvalidInput(
+            f"People are to review before the dataset is packed (review), but the build ends with "
+            f"{order.until} and packs none. Set until to '{STAGES[-1]}', or leave review out."
+        )
     blueprint = Blueprint.named(order.recipe, order.overrides)
     TextRules(blueprint)  # refuses what the recipe says of rules that there are not
     clip_rules(blueprint.recipe.speech.rules)  # likewise

@@ -306,15 +306,16 @@ class Work:
         """Packs texts and clips into the dataset folder, and copies it where the recipe says."""
         from corpus.dataset.shard_writer import let_go_of_damaged, write_corpus
         from corpus.dataset.storage_copy import copy_out
+        from corpus.review.coverage import reviewed_by_people
         from corpus.store.clips import DamagedClip
 
         try:
-            write_corpus(self.run)
+            write_corpus(self.run, reviewed_by_people(self.run.folder))
         except DamagedClip:
             let_go_of_damaged(self.run)
             self._lay_out(("speech", "shards"))
             self.speak()
-            write_corpus(self.run)
+            write_corpus(self.run, reviewed_by_people(self.run.folder))
         if self._recipe.shards.target:
             copy_out(self.run.folder.corpus, self._recipe.shards.target)
 

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from corpus.dataset.dataset_card import SplitFacts, write_card
+from corpus.dataset.dataset_card import Review, SplitFacts, write_card
 from corpus.dataset.manifest import describe
 from corpus.plan.blueprint import Blueprint
 from corpus.run.open_run import OpenRun
@@ -72,8 +72,12 @@ class Said:
     response_attempt: int = 0
 
 
-def write_corpus(run: OpenRun) -> None:
+def write_corpus(run: OpenRun, review: Review | None = None) -> None:
     """Writes `corpus/`: the Parquet shards and the card. Does nothing if they are up to date.
+
+    Args:
+        run: what is packed.
+        review: how much of it people reviewed, for the card.
 
     Raises:
         DamagedClip: a clip is not what was made; the corpus that stood before is untouched, as by
@@ -81,7 +85,7 @@ def write_corpus(run: OpenRun) -> None:
         OSError: the disk is full or fails.
     """
     folder, plan, progress = run.folder, run.blueprint.plan, run.progress
-    made_from = _inputs(run)
+    made_from = _inputs(run, review)
     stamp = Stamp(folder.corpus_stamp, folder.corpus)
     if stamp.holds(made_from):
         for pair in plan.pairs():
@@ -94,12 +98,12 @@ def write_corpus(run: OpenRun) -> None:
             progress.filled(STAGE, pair.cell)
 
     with _taking_the_place_of(folder.corpus) as fresh:
-        write_dataset(fresh, run.blueprint, rows())
+        write_dataset(fresh, run.blueprint, rows(), review)
         stamp.drop()
     stamp.put(made_from, (path for path in folder.corpus.rglob("*") if path.is_file()))
 
 
-def _inputs(run: OpenRun) -> str:
+def _inputs(run: OpenRun, review: Review | None) -> str:
     recipe, digest = run.blueprint.recipe, sha256()
     for path in (run.folder.queries, run.folder.responses, run.folder.clips):
         digest.update(sha256(path.read_bytes()).digest())
@@ -112,6 +116,8 @@ def _inputs(run: OpenRun) -> str:
     apart: dict[str, Any] = {"llm": SERVING, "speech": speech, "shards": {"target"}} | places
     shaping = recipe.model_dump_json(exclude=apart)
     digest.update(f"{shaping}\0{tts_model(recipe.speech)}".encode())
+    if review:
+        digest.update(repr(review).encode())
     return digest.hexdigest()
 
 
@@ -133,13 +139,19 @@ def _taking_the_place_of(corpus: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def write_dataset(folder: Path, blueprint: Blueprint, rows: Iterable[tuple[PairSlot, Row]]) -> None:
+def write_dataset(
+    folder: Path,
+    blueprint: Blueprint,
+    rows: Iterable[tuple[PairSlot, Row]],
+    review: Review | None = None,
+) -> None:
     """Writes a dataset folder: shards, card and manifest; memory stays flat.
 
     Args:
         folder: where; nothing may be there.
         blueprint: what the card and the manifest say of how the corpus was made.
         rows: each slot's row, in slot order.
+        review: how much of it people reviewed, for the card.
 
     Raises:
         OSError: the disk is full or fails.
@@ -164,7 +176,7 @@ def write_dataset(folder: Path, blueprint: Blueprint, rows: Iterable[tuple[PairS
         for (part, split), writer in writers.items()
         if writer.rows
     ]
-    write_card(folder, blueprint, tts_model(blueprint.recipe.speech), facts)
+    write_card(folder, blueprint, tts_model(blueprint.recipe.speech), facts, review)
     described = {path: count for fact in facts for path, count in fact.files.items()}
     describe(folder, blueprint, described)
 
