@@ -5,10 +5,19 @@ from collections import Counter
 from dataclasses import dataclass
 
 from corpus.dataset.dataset_card import Review
-from corpus.review.agreement import agreement
-from corpus.review.pairs import pairs_to_review
-from corpus.review.verdicts import Reviews, Verdicts, in_words, is_struck
+from corpus.review.pairs import OF_QUERY, pairs_to_review
+from corpus.review.verdicts import (
+    Reviews,
+    Verdict,
+    Verdicts,
+    in_words,
+    is_struck,
+    standing_digests,
+)
 from corpus.run.run_folder import RunFolder
+from corpus.run.stage_tables import read_rows
+from corpus.run.strikes import STRUCK_IN_REVIEW
+from schemas.names import Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +76,13 @@ def reviewed_by_people(folder: RunFolder) -> Review | None:
         return None
     reviews = Reviews(folder.reviews)
     reviews.settle(folder)
-    plan = folder.blueprint().plan
-    known = {slot.id for slot in plan.queries()} | {pair.id for pair in plan.pairs()}
+    stands = {(digest, role) for (_, role), digest in standing_digests(folder).items()}
+    refused = _refused(folder)
+    queries = {pair.id: pair.query.id for pair in folder.blueprint().plan.pairs()}
     said = {
-        item: of for item, of in reviews.standing().items() if next(iter(of.values())).id in known
+        item: of
+        for item, of in reviews.standing().items()
+        if item in stands or (is_struck(of) and _place(of, queries) in refused)
     }
     if not said:
         return None
@@ -79,13 +91,34 @@ def reviewed_by_people(folder: RunFolder) -> Review | None:
         pairs=reviewed.total(),
         of=planned.total(),
         reviewers=len({reviewer for of in said.values() for reviewer in of}),
-        struck=sum(is_struck(of) for of in said.values()),
+        struck=len(said.keys() - stands),
         agreement=_agreement(said),
     )
 
 
+def _refused(folder: RunFolder) -> set[tuple[str, str]]:
+    """Stage and slot of what the last build refused for being struck."""
+    rows = read_rows(folder.rejects)
+    return {(row["stage"], row["slot"]) for row in rows if row["reason"] == STRUCK_IN_REVIEW}
+
+
+def _place(said: dict[str, Verdict], queries: dict[str, str]) -> tuple[Stage, str]:
+    """Stage and slot of what reviewers speak of, as the table of what was refused has them."""
+    one = next(iter(said.values()))
+    slot = queries.get(one.id, one.id) if one.role in OF_QUERY else one.id
+    match one.role:
+        case "query":
+            return "queries", slot
+        case "response":
+            return "responses", slot
+    return "speech", f"{slot}-{one.role.removesuffix('_clip')}"
+
+
 def _agreement(said: Verdicts) -> str:
     """How far reviewers agree, in words; nothing where that cannot be told."""
+    # Imported here: its library takes a second, and few builds have anything to say of it.
+    from corpus.review.agreement import agreement
+
     told = agreement(in_words(said))
     if told["kappa"] is None:
         return ""
