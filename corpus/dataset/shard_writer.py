@@ -6,11 +6,12 @@ the tables, the store and the prompts alone, so the same corpus gives the same b
 
 import shutil
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from corpus.store.digest_store import Store
 from corpus.store.files import sync, sync_tree
 from schemas.recipe import SERVING
 from schemas.slots import SPLITS, TEXT, PairSlot
-from schemas.tables import AUDIO, ROWS, rows_with, text_rows_with
+from schemas.tables import AUDIO, EMPATHY, ROWS, rows_with, text_rows_with
 
 STAGE = "shards"
 
@@ -70,6 +71,7 @@ class Said:
     response_clip: Clip
     query_attempt: int = 0
     response_attempt: int = 0
+    annotation: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_corpus(run: OpenRun, review: Review | None = None) -> None:
@@ -105,11 +107,12 @@ def write_corpus(run: OpenRun, review: Review | None = None) -> None:
 
 def _inputs(run: OpenRun, review: Review | None) -> str:
     recipe, digest = run.blueprint.recipe, sha256()
-    for path in (run.folder.queries, run.folder.responses, run.folder.clips):
+    annotated = [run.folder.annotations] if recipe.annotate.empathy else []
+    for path in (run.folder.queries, run.folder.responses, run.folder.clips, *annotated):
         digest.update(sha256(path.read_bytes()).digest())
     digest.update(run.blueprint.prompts.digest.encode())
     places = dict.fromkeys(
-        ("prompts", "adapter", "evaluation", "storage", "compute", "limits"), True
+        ("annotate", "prompts", "adapter", "evaluation", "storage", "compute", "limits"), True
     )
     # What a judge of clips refused shows in the table of clips.
     speech = SERVING | {"judge"}
@@ -185,6 +188,8 @@ def corpus_rows(run: OpenRun) -> Iterator[tuple[PairSlot, Row]]:
     """The rows of the corpus in slot order, each with its slot; reads every table once."""
     folder, plan = run.folder, run.blueprint.plan
     responses, clips = read_rows(folder.responses), _clips(run.store, read_rows(folder.clips))
+    annotated = run.blueprint.recipe.annotate.empathy
+    annotations = read_rows(folder.annotations) if annotated else repeat({})
     for slot, query in zip(plan.queries(), read_rows(folder.queries), strict=True):
         spoken = _clip(next(clips), QUERY)
         for pair in plan.pairs_of(slot):
@@ -198,6 +203,7 @@ def corpus_rows(run: OpenRun) -> Iterator[tuple[PairSlot, Row]]:
                 answered,
                 query["attempt"],
                 response["attempt"],
+                next(annotations),
             )
             yield pair, row_of(run.blueprint, pair, said)
 
@@ -281,6 +287,7 @@ def row_of(blueprint: Blueprint, pair: PairSlot, said: Said) -> Row:
         "response_attempt": said.response_attempt,
         **dict.fromkeys(blueprint.plan.columns),
         **room.added(pair),
+        **{name: said.annotation[name] for name in EMPATHY if said.annotation},
     }
 
 

@@ -9,7 +9,7 @@ corpus: see `corpus.judge.rubrics`.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,9 @@ from corpus.plan.yaml_files import read_yaml
 from schemas.prompts import Anchor, AnchorFile, RuleFile, TopicFile
 
 BUNDLED = Path(__file__).resolve().parents[2] / "prompts"
+
+ANNOTATE = "annotate"
+"""Folder of the templates that only a corpus with annotations needs."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -145,6 +148,27 @@ class Prompts:
         values = {"anchor": anchor, "query": query, "response": response, "in_words": in_words}
         return self.render("judge", values)
 
+    def empathy(
+        self,
+        anchor: Anchor,
+        query: str,
+        response: str,
+        *,
+        in_words: bool,
+        said: Sequence[Any] = (),
+    ) -> list[Message]:
+        """Asks why a pair is said: scenario, cause and goal.
+
+        Args:
+            anchor: what the response is suited to.
+            query: of the pair.
+            response: of the pair.
+            in_words: whether the query's words show the feeling.
+            said: exchanges before, each with a `query` and a `response`.
+        """
+        values = {"anchor": anchor, "query": query, "response": response, "in_words": in_words}
+        return self.render(f"{ANNOTATE}/empathy", values | {"said": said})
+
 
 def read_anchors(folder: Path) -> AnchorFile:
     """The anchors of a prompts folder, without its other files.
@@ -209,3 +233,5 @@ def _render_all(prompts: Prompts) -> None:
         prompts.neutral_response(anchor, query)
         for in_words in (True, False):
             prompts.judge(anchor, query, "Something that is quickly done.", in_words=in_words)
+            if ANNOTATE in prompts.more:
+                prompts.empathy(anchor, query, "Something quickly done.", in_words=in_words)
