@@ -11,6 +11,7 @@ from corpus.plan.user_input import at_home
 from corpus.run.run_folder import RunFolder
 from corpus.sound.clip_rejection_rules import clip_rules
 from corpus.speech.builtin_voice import require_speakers
+from corpus.text.annotation.empathy import annotation_rules
 from corpus.text.text_rejection_rules import TextRules
 from schemas.names import STAGES
 from schemas.orders import CorpusOrder
@@ -62,6 +63,7 @@ def resolve(order: CorpusOrder) -> Resolved:
         )
     blueprint = Blueprint.named(order.recipe, order.overrides)
     TextRules(blueprint)  # refuses what the recipe says of rules that there are not
+    annotation_rules(blueprint.recipe.annotate.rules)  # likewise
     clip_rules(blueprint.recipe.speech.rules)  # likewise
     if blueprint.recipe.speech.backend == "builtin":
         require_speakers(blueprint.recipe.speech)
