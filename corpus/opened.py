@@ -166,8 +166,8 @@ class Corpus:
         """A whole table: the pairs without audio, or one that the run has kept.
 
         Args:
-            table: "pairs"; or "refusals", "queries", "responses", "similarities", "clips" or
-                "sound", of a corpus that was opened with its run.
+            table: "pairs"; or "refusals", "queries", "responses", "annotations",
+                "similarities", "clips" or "sound", of a corpus that was opened with its run.
 
         Raises:
             InvalidInput: there is no such table, or the corpus was opened without its run.
@@ -184,6 +184,7 @@ class Corpus:
             "refusals": run.rejects,
             "queries": run.queries,
             "responses": run.responses,
+            "annotations": run.annotations,
             "similarities": run.similarities,
             "clips": run.clips,
             "sound": run.sound,

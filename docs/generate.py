@@ -42,6 +42,7 @@ from corpus.preflight.remote_services import PLACES
 from corpus.preflight.text_servers import ANSWERED, LISTED
 from corpus.preflight.voices import VOICES
 from corpus.sound.clip_rejection_rules import CLIP_RULES
+from corpus.text.annotation.empathy import ANNOTATION_RULES
 from corpus.text.wording.text_rejection_rules import QUERY_RULES, RESPONSE_RULES
 from flows.cli.main import cli
 from schemas.recipe import SERVING
@@ -252,6 +253,7 @@ SECTIONS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
     Path("docs/evaluate.md"): {"measures": measures_table},
     Path("docs/quality.md"): {
         "text rules": text_rules,
+        "annotation rules": lambda: rules_table(ANNOTATION_RULES),
         "clip rules": lambda: rules_table(CLIP_RULES),
         "gates": gates_table,
     },

@@ -25,10 +25,9 @@ from corpus.hub.hub_upload import CARD, require_token
 from corpus.plan.recipe_files import recipe_prompts
 from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
-from flows.artifacts import leave_link
+from flows.artifacts import fails_in_words, leave_link
 from flows.display import duration, shown
 from flows.publish import Published, send
-from flows.sentences import fails_in_words
 from flows.training import require_deployment, start_responses
 from schemas.orders import AdapterOrder, PublishOrder, ResponsesOrder
 from schemas.recipe import Recipe

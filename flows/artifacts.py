@@ -1,14 +1,15 @@
-"""What Prefect's pages show of a run: progress as it goes, cells and refusals at the end."""
+"""What Prefect's pages show of a run: progress, cells, refusals, and errors in their own words."""
 
 import contextvars
 import itertools
 import logging
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import Any
+from dataclasses import asdict
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 import httpx
@@ -18,17 +19,25 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
+from prefect.states import Failed
 
 from corpus.checks.gates import Outcome, gates_as_data
+from corpus.errors import SympatheiaError, in_words
+from corpus.review.coverage import CellCoverage
 from corpus.run.progress import Progress
 from flows.display import duration, servers_line
+from flows.surroundings import still_stoppable
 
 UPDATE_EVERY_SECONDS = 10.0
 FIGURES_EVERY = 30
 """Updates from one table of figures to the next: each is a version that Prefect keeps."""
 
 log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @contextmanager
@@ -50,7 +59,7 @@ def on_prefects_pages(name: str, progress: Progress, stages: tuple[str, ...]) ->
     own = partial(_begun, stages, progress)
     key = _key(name, stages[0])
     artifact: UUID | None = None
-    with _as_far_as_prefect_listens():
+    with as_far_as_prefect_listens():
         made = create_progress_artifact(0.0, key=f"{key}-progress", description=", ".join(stages))
         assert isinstance(made, UUID)  # outside an event loop it is not a coroutine
         artifact = made
@@ -72,7 +81,7 @@ def on_prefects_pages(name: str, progress: Progress, stages: tuple[str, ...]) ->
         for updates in itertools.count(1):
             if ended.wait(UPDATE_EVERY_SECONDS):
                 return
-            with _as_far_as_prefect_listens():
+            with as_far_as_prefect_listens():
                 update()
                 if updates % FIGURES_EVERY == 0:
                     leave(_figures(own(), progress.snapshot()))
@@ -87,7 +96,7 @@ def on_prefects_pages(name: str, progress: Progress, stages: tuple[str, ...]) ->
         ended.set()
         thread.join()
         # What ended the block matters more than what Prefect makes of it.
-        with _as_far_as_prefect_listens():
+        with as_far_as_prefect_listens():
             update()
             found = progress.snapshot()
             leave(_figures(own(), found) | _tables(own(), found["stages"]))
@@ -105,7 +114,7 @@ def leave_link(name: str, what: str, address: str) -> None:
         what: it is, in a word.
         address: where it is.
     """
-    with _as_far_as_prefect_listens():
+    with as_far_as_prefect_listens():
         create_link_artifact(
             address, link_text=address, key=_key(name, what), description=f"{name}: {what}"
         )
@@ -113,10 +122,17 @@ def leave_link(name: str, what: str, address: str) -> None:
 
 def leave_gates(name: str, outcomes: Iterable[Outcome]) -> None:
     """Leaves a table of the gates of a dataset, passed or not."""
-    with _as_far_as_prefect_listens():
+    with as_far_as_prefect_listens():
         create_table_artifact(
             gates_as_data(outcomes)["gates"], key=_key(name, "gates"), description=f"{name}: gates"
         )
+
+
+def leave_coverage(name: str, told: str, cells: Iterable[CellCoverage]) -> None:
+    """Leaves a table of how much of each cell was reviewed; `told` says how people go about it."""
+    rows = [asdict(cell) for cell in cells]
+    with as_far_as_prefect_listens():
+        create_table_artifact(rows, key=_key(name, "review"), description=told)
 
 
 def _key(name: str, what: str) -> str:
@@ -124,7 +140,8 @@ def _key(name: str, what: str) -> str:
 
 
 @contextmanager
-def _as_far_as_prefect_listens() -> Iterator[None]:
+def as_far_as_prefect_listens() -> Iterator[None]:
+    """Has a run go on, with a warning, where Prefect's server cannot be told something."""
     try:
         yield
     except (httpx.HTTPError, PrefectException) as error:
@@ -185,3 +202,37 @@ def _tables(own: list[str], stages: dict[str, Any]) -> dict[str, list[dict[str, 
         for reason, times in stages[name]["rejections"].items()
     ]
     return {"cells": cells, "rejections": rejections}
+
+
+def fails_in_words(work: Callable[P, R]) -> Callable[P, R]:
+    """Has a flow fail with the sentence of its error; to be put between `@flow` and the function.
+
+    Who calls the flow has the error itself raised, as ever.
+    """
+
+    @wraps(work)
+    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            with still_stoppable():
+                return work(*args, **kwargs)
+        except (SympatheiaError, OSError) as error:
+            found = FlowRunContext.get()
+            run = found and found.flow_run
+            if run and run.run_count <= (run.empirical_policy.retries or 0):
+                raise  # what Prefect retries by itself, if that is set, is what is raised
+            # What is raised, Prefect tells by its class and with a preface. A state it takes as it
+            # is, and raises the error that is in it.
+            return cast(R, Failed(message=in_words(error), data=error))
+
+    return told
+
+
+class _WithoutTrace(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], SympatheiaError | OSError):
+            record.exc_info = None
+        return True
+
+
+for name in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(name).addFilter(_WithoutTrace())

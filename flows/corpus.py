@@ -11,9 +11,9 @@ from corpus.checks.inspection import STAGES as LOOKED_AT
 from corpus.errors import InvalidInput
 from corpus.opened import Corpus
 from corpus.run.progress import Progress
-from flows.artifacts import leave_gates, leave_link, on_prefects_pages
+from flows.artifacts import fails_in_words, leave_gates, leave_link, on_prefects_pages
 from flows.orders import Resolved, resolve
-from flows.sentences import fails_in_words
+from flows.review_gate import await_review, is_reviewed
 from flows.training import require_deployment, start_training
 from flows.work import Work, at_work
 from schemas.names import STAGES
@@ -46,9 +46,9 @@ def build_corpus(order: CorpusOrder = DEMO) -> None:
     """Builds or continues a corpus, up to and including a stage.
 
     The text model writes queries and responses together, near-duplicates are rejected as they
-    come, a voice speaks what is accepted (at once, unless it has to wait for the last text), and
-    the rows are packed into a dataset folder. What was made is kept: a run that is started again
-    goes on where it stopped.
+    come, a voice speaks what is accepted (at once, unless it has to wait for the last text), people
+    review it where the order says so, and the rows are packed into a dataset folder. What was made
+    is kept: a run that is started again goes on where it stopped.
 
     Args:
         order: what to build, and what is to be done with it then.
@@ -58,18 +58,31 @@ def build_corpus(order: CorpusOrder = DEMO) -> None:
         SympatheiaError: a stage cannot be finished, or a gate fails; whatever was made is kept.
     """
     asked = _resolved(order, runtime.flow_run.id)
-    name, folder = asked.blueprint.recipe.name, asked.folder.root
     if order.then_train:
         require_deployment(order.then_train.deployment)
+    while not _built(order, asked):
+        assert order.review
+        await_review(order.review, asked)
+    if order.until == STAGES[-1]:
+        _follow(order, asked.blueprint.recipe.name, asked.folder.root)
+
+
+def _built(order: CorpusOrder, asked: Resolved) -> bool:
+    """Builds as far as the order says; gives whether nobody has to review anything first."""
     with at_work(asked.folder, asked.blueprint, order.until) as work:
         if order.until != "plan":
             write(work)
         if order.until in ("speech", "shards"):
             speak(work)
+        if order.review and not is_reviewed(order.review, work):
+            return False
         if order.until == STAGES[-1]:
             pack(work)
-    if order.until != STAGES[-1]:
-        return
+    return True
+
+
+def _follow(order: CorpusOrder, name: str, folder: Path) -> None:
+    """Does what an order asks for once there is a dataset."""
     if order.report:
         report(name, folder)
     if order.check or order.then_train:

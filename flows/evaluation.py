@@ -24,9 +24,8 @@ from corpus.run.progress import Progress
 from corpus.run.run_folder import RunFolder
 from corpus.run.up_to_date import Stamp
 from corpus.servers.retry_and_failover import Endpoints
-from flows.artifacts import leave_link
+from flows.artifacts import fails_in_words, leave_link
 from flows.display import shown
-from flows.sentences import fails_in_words
 from flows.work import open_pool, when_needed
 from schemas.names import EVALUATION
 from schemas.orders import EvaluationOrder

@@ -11,6 +11,7 @@ from corpus.plan.user_input import at_home
 from corpus.run.run_folder import RunFolder
 from corpus.sound.clip_rejection_rules import clip_rules
 from corpus.speech.builtin_voice import require_speakers
+from corpus.text.annotation.empathy import annotation_rules
 from corpus.text.wording.text_rules import TextRules
 from schemas.names import STAGES
 from schemas.orders import CorpusOrder
@@ -55,8 +56,14 @@ def resolve(order: CorpusOrder) -> Resolved:
             f"A training is to follow (then_train), but the build ends with {order.until} and "
             f"makes no dataset. Set until to '{STAGES[-1]}', or leave then_train out."
         )
+    if order.review and order.until != STAGES[-1]:
+        raise InvalidInput(
+            f"People are to review before the dataset is packed (review), but the build ends with "
+            f"{order.until} and packs none. Set until to '{STAGES[-1]}', or leave review out."
+        )
     blueprint = Blueprint.named(order.recipe, order.overrides)
     TextRules(blueprint)  # refuses what the recipe says of rules that there are not
+    annotation_rules(blueprint.recipe.annotate.rules)  # likewise
     clip_rules(blueprint.recipe.speech.rules)  # likewise
     if blueprint.recipe.speech.backend == "builtin":
         require_speakers(blueprint.recipe.speech)

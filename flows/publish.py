@@ -7,8 +7,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from corpus.hub.hub_upload import Publication, find_dataset, require_gates, require_token
-from flows.artifacts import leave_link
-from flows.sentences import fails_in_words
+from flows.artifacts import fails_in_words, leave_link
 from schemas.orders import PublishOrder
 
 

@@ -30,6 +30,7 @@ from corpus.run.run_folder import RunFolder
 from corpus.servers.retry_and_failover import REPAIR, Endpoints, EndpointsFailed, Open
 from corpus.speech.accepted_texts import LOOK_EVERY_SECONDS, AcceptedTexts
 from corpus.store.opening import open_store
+from corpus.text.annotation.annotation_stage import STAGE as ANNOTATING
 from corpus.text.queries import accepted_text
 from corpus.text.text_stage import write_texts
 from flows.display import shown
@@ -153,9 +154,10 @@ class Work:
                 self._speech = Background(partial(self._speak_as_accepted, self._accepted))
 
     @property
-    def side_by_side(self) -> tuple[Stage, ...]:
+    def side_by_side(self) -> tuple[str, ...]:
         """The stages that are at work while texts are written."""
-        return ("queries", "responses") if self._accepted is None else STAGES[1:4]
+        spoken = () if self._accepted is None else ("speech",)
+        return ("queries", "responses", *spoken, ANNOTATING)
 
     def texts(self) -> None:
         """Returns when every text is written.
@@ -306,15 +308,16 @@ class Work:
         """Packs texts and clips into the dataset folder, and copies it where the recipe says."""
         from corpus.dataset.shard_writer import let_go_of_damaged, write_corpus
         from corpus.dataset.storage_copy import copy_out
+        from corpus.review.coverage import reviewed_by_people
         from corpus.store.clips import DamagedClip
 
         try:
-            write_corpus(self.run)
+            write_corpus(self.run, reviewed_by_people(self.run.folder))
         except DamagedClip:
             let_go_of_damaged(self.run)
             self._lay_out(("speech", "shards"))
             self.speak()
-            write_corpus(self.run)
+            write_corpus(self.run, reviewed_by_people(self.run.folder))
         if self._recipe.shards.target:
             copy_out(self.run.folder.corpus, self._recipe.shards.target)
 

@@ -153,6 +153,26 @@ class TrainingAfter(Training):
     ] = ADAPTER_DEPLOYMENT
 
 
+class ReviewFirst(_Order):
+    """What people are to have reviewed before a corpus is packed."""
+
+    required: Annotated[
+        float,
+        Field(
+            gt=0.0,
+            le=1.0,
+            description="Share of each cell's pairs of which people must have judged every part.",
+        ),
+    ]
+    wait: Annotated[
+        bool,
+        Field(description="Have the run wait for it, paused; else it fails, and can be continued."),
+    ] = True
+    days: Annotated[
+        float, Field(gt=0.0, le=365.0, description="How long it waits, and fails then.")
+    ] = 30.0
+
+
 class CorpusOrder(_Order):
     """A corpus, to be built or continued."""
 
@@ -172,6 +192,10 @@ class CorpusOrder(_Order):
         Field(description="Keys of the recipe to override: KEY=VALUE, dotted KEY, TOML VALUE."),
     ] = ()
     until: Annotated[Stage, Field(description="The last stage.")] = STAGES[-1]
+    review: Annotated[
+        ReviewFirst | None,
+        Field(description="Have people review the clips before the dataset is packed."),
+    ] = None
     report: Annotated[bool, Field(description="Write report.html, once there is a dataset.")] = True
     check: Annotated[
         bool,

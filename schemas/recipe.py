@@ -10,7 +10,7 @@ from pydantic import Field, StrictFloat, StrictInt, field_validator, model_valid
 
 from schemas.recipe_adapter import Adapter
 from schemas.recipe_evaluation import Evaluation, EvaluationJudge, HearingJudge, SpeechJudge
-from schemas.recipe_llm import Judge, Llm, Sampling, Vllm
+from schemas.recipe_llm import Annotate, Judge, Llm, Sampling, Vllm
 from schemas.recipe_speech import Speech
 from schemas.recipe_values import Name, RuleName, RuleSetting, Section
 
@@ -18,6 +18,7 @@ __all__ = [
     "BLOCK",
     "SERVING",
     "Adapter",
+    "Annotate",
     "Compute",
     "Dedup",
     "Dialogue",
@@ -319,6 +320,7 @@ class Recipe(Section):
     split: Split = Split()
     llm: Llm = Llm()
     text: Text = Text()
+    annotate: Annotate = Annotate()
     dedup: Dedup = Dedup()
     speech: Speech
     shards: Shards = Shards()

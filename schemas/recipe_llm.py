@@ -19,6 +19,8 @@ from schemas.recipe_values import (
     Name,
     PatienceSeconds,
     Positive,
+    RuleName,
+    RuleSetting,
     Section,
     TimeoutSeconds,
     Url,
@@ -130,6 +132,26 @@ class Guard(Sampling):
     top_p: TopP = 1.0
     max_tokens: MaxTokens = 64
     thinking: Thinking = False
+
+
+class Annotate(Sampling):
+    """What the text model notes of each pair, and how that is sampled."""
+
+    empathy: Annotated[
+        StrictBool,
+        Field(
+            description="Whether it notes the scenario, the cause of the feeling and the goal of "
+            "the response: three columns more."
+        ),
+    ] = False
+    temperature: Temperature = 0.3
+    top_p: TopP = 0.95
+    max_tokens: MaxTokens = 256
+    thinking: Thinking = False
+    rules: dict[RuleName, RuleSetting] = Field(
+        default={},
+        description="Rules of annotations, by name, as with text.rules.",
+    )
 
 
 class Vllm(Section):

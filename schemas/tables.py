@@ -37,13 +37,18 @@ _ROW_FIELDS = [
     ("response_attempt", pa.int32()),
 ]
 
+EMPATHY = ("scenario", "cause", "goal")
+"""What a model notes of each pair, where the recipe asks for it."""
+
 ADDED: dict[str, pa.DataType] = {
     "blend": pa.list_(pa.struct([("anchor", pa.string()), ("weight", pa.float64())])),
     "dialogue_id": pa.string(),
     "turn": pa.int32(),
     "turns": pa.int32(),
+    **dict.fromkeys(EMPATHY, pa.string()),
 }
-"""Columns that the rows of a corpus have where a subset of it fills them; null in other subsets."""
+"""Columns that the rows of a corpus have where a subset of it fills them; null in other subsets.
+Those of `EMPATHY` are in every row, where the recipe asks for them."""
 
 _ARROW_TO_DATASETS = {pa.string(): "string", pa.float64(): "float64", pa.int32(): "int32"}
 
@@ -130,6 +135,15 @@ RESPONSES = pa.schema(
         ("empathy", pa.int8()),
         ("answer", pa.int8()),
         ("speakability", pa.int8()),
+    ]
+)
+
+ANNOTATIONS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("attempt", pa.int32()),
+        ("digest", pa.string()),
+        *((name, pa.string()) for name in EMPATHY),
     ]
 )
 

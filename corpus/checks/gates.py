@@ -179,6 +179,12 @@ GATES = (
         "Only a corpus with such a subset has the column. In rows of other subsets it is null.",
     ),
     Gate(
+        "annotation",
+        "rows without a word in `scenario`, `cause` or `goal`",
+        "rows",
+        "Only a corpus whose recipe asks for them (`annotate.empathy`) has the columns.",
+    ),
+    Gate(
         "topic", "rows with a topic that the prompts do not have", "rows", "Another prompts folder?"
     ),
     Gate("style", "rows with another style than planned", "rows", "It says how a clip sounds."),

@@ -12,7 +12,7 @@ from corpus.text.near_duplicate_queries import Accepted, Vectors
 from corpus.text.wording.cleaning import clean
 from corpus.text.wording.text_rules import TextRules
 from schemas.slots import SPLITS, SUBSETS, TEXT, PairSlot
-from schemas.tables import ADDED
+from schemas.tables import ADDED, EMPATHY
 
 TRAIN = SPLITS[0]
 BLOCK = 1024
@@ -24,8 +24,11 @@ def check_rows(look: Inspection) -> None:
     dataset, gates = look.dataset, look.gates
     gates.open("id_missing", "id_unknown", "id_twice", "order", "split", "null")
     gates.open("subset", "query_id", "emotion", "coordinates", "topic", "style", "voice")
-    if dataset.blueprint.plan.columns:
+    added = set(dataset.blueprint.plan.columns)
+    if added - set(EMPATHY):
         gates.open("added")
+    if added & set(EMPATHY):
+        gates.open("annotation")
     seen: Counter[str] = Counter()
     place = {slot_id: n for n, slot_id in enumerate(dataset.slots)}
     topics = frozenset(dataset.blueprint.prompts.topics)
@@ -83,7 +86,8 @@ def _offences(
         "query_id": row["query_id"] != slot.query.id,
         "emotion": emotions != (slot.query.emotion, slot.anchor),
         "coordinates": (row["valence"], row["arousal"]) != where,
-        "added": any(row[name] != added.get(name) for name in blueprint.plan.columns),
+        "added": any(row[n] != added.get(n) for n in blueprint.plan.columns if n not in EMPATHY),
+        "annotation": any(not (row[n] or "").strip() for n in EMPATHY if n in row),
         "topic": row["topic"] not in topics,
         "style": row["query_style"] != asked.style or row["response_style"] not in answered,
         "voice": voices != (voice.query_voice, voice.response_voice),

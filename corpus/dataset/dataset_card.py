@@ -51,8 +51,46 @@ class SplitFacts:
         return sum(path.stat().st_size for path in self.files)
 
 
-def write_card(folder: Path, blueprint: Blueprint, tts_model: str, facts: list[SplitFacts]) -> None:
-    """Writes `README.md` of a dataset folder; `tts_model` is what spoke."""
+@dataclass(frozen=True, slots=True)
+class Review:
+    """How much of a corpus people reviewed.
+
+    Attributes:
+        pairs: of which each part, words and sound, was judged.
+        of: how many there are.
+        reviewers: how many people.
+        struck: texts and clips that they struck.
+        agreement: how far they agree, in words; empty where that cannot be told.
+    """
+
+    pairs: int
+    of: int
+    reviewers: int
+    struck: int
+    agreement: str
+
+    @property
+    def whole(self) -> bool:
+        """Whether they reviewed each pair."""
+        return self.pairs == self.of
+
+
+def write_card(
+    folder: Path,
+    blueprint: Blueprint,
+    tts_model: str,
+    facts: list[SplitFacts],
+    review: Review | None = None,
+) -> None:
+    """Writes `README.md` of a dataset folder.
+
+    Args:
+        folder: the dataset folder.
+        blueprint: what the corpus was made from.
+        tts_model: what spoke.
+        facts: of its splits.
+        review: by people, if there was any.
+    """
     recipe, plan = blueprint.recipe, blueprint.plan
     spoken = [fact for fact in facts if fact.subset in SUBSETS]
     rows = sum(fact.rows for fact in spoken)
@@ -82,6 +120,7 @@ def write_card(folder: Path, blueprint: Blueprint, tts_model: str, facts: list[S
         queries=plan.query_count,
         counts=_counts(plan),
         imported=plan.layout is not None,
+        review=review,
         bibtex_key=re.sub(r"[^a-z0-9]", "", recipe.name.lower()),
     )
     text = f"---\n{metadata.to_yaml()}\n---\n\n{body.strip()}\n"

@@ -19,6 +19,7 @@ from corpus.plan.user_input import decoded, explain
 from corpus.store.files import write_whole
 from schemas.prompts import AnchorFile, Phrases, RuleFile, TopicFile, TrajectoryFile
 from schemas.recipe import (
+    Annotate,
     Dedup,
     Dialogue,
     Emotional,
@@ -71,7 +72,8 @@ class Manifest(_Part):
     """What `check` needs to know of a dataset, and nothing of where it was made.
 
     `text_rules` and `clip_rules` are what the recipe said of rules, and are left out where it said
-    nothing, as are optional subsets of which the corpus has none. `layout`, of a corpus that was
+    nothing, as are optional subsets of which the corpus has none and `empathy`, whether each pair
+    is annotated, where it is not. `layout`, of a corpus that was
     imported, has its slots by cell (see `corpus.plan.slot_layout.LAYOUT`).
     """
 
@@ -91,6 +93,7 @@ class Manifest(_Part):
     topic_file: TopicFile
     trajectory_file: TrajectoryFile | None = None
     rules: RuleFile
+    empathy: bool = False
     text_rules: dict[RuleName, RuleSetting] = {}
     clip_rules: dict[RuleName, RuleSetting] = {}
     layout: dict[str, Annotated[str, Field(pattern=r"^[te-]*$")]] | None = None
@@ -114,6 +117,7 @@ class Manifest(_Part):
             split=self.split,
             dedup=self.dedup,
             text=Text(rules=self.text_rules),
+            annotate=Annotate(empathy=self.empathy),
             speech=Speech(**self.voice.model_dump(), rules=self.clip_rules),
         )
         prompts = Prompts(
@@ -160,6 +164,7 @@ def describe(folder: Path, blueprint: Blueprint, rows: dict[Path, int]) -> None:
         topic_file=prompts.topic_file,
         trajectory_file=prompts.trajectory_file,
         rules=prompts.rules,
+        empathy=recipe.annotate.empathy,
         text_rules=recipe.text.rules,
         clip_rules=speech.rules,
         layout=dict(plan.layout) if plan.layout is not None else None,
@@ -178,8 +183,12 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     Raises:
         OSError: the disk is full or fails.
     """
-    said = {"text_rules": manifest.text_rules, "clip_rules": manifest.clip_rules}
-    unsaid: dict[str, Any] = {name: True for name, rules in said.items() if not rules}
+    said = {
+        "text_rules": manifest.text_rules,
+        "clip_rules": manifest.clip_rules,
+        "empathy": manifest.empathy,
+    }
+    unsaid: dict[str, Any] = {name: True for name, value in said.items() if not value}
     unsaid |= {
         name: True
         for name, room in ROOMS.items()

@@ -6,18 +6,19 @@ the tables, the store and the prompts alone, so the same corpus gives the same b
 
 import shutil
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from corpus.dataset.dataset_card import SplitFacts, write_card
+from corpus.dataset.dataset_card import Review, SplitFacts, write_card
 from corpus.dataset.manifest import describe
 from corpus.plan.blueprint import Blueprint
 from corpus.run.open_run import OpenRun
@@ -31,7 +32,7 @@ from corpus.store.digest_store import Store
 from corpus.store.files import sync, sync_tree
 from schemas.recipe import SERVING
 from schemas.slots import SPLITS, TEXT, PairSlot
-from schemas.tables import AUDIO, ROWS, rows_with, text_rows_with
+from schemas.tables import AUDIO, EMPATHY, ROWS, rows_with, text_rows_with
 
 STAGE = "shards"
 
@@ -71,10 +72,15 @@ class Said:
     query_attempt: int = 0
     response_attempt: int = 0
     levels: Sequence[float] = ()
+    annotation: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_corpus(run: OpenRun) -> None:
+def write_corpus(run: OpenRun, review: Review | None = None) -> None:
     """Writes `corpus/`: the Parquet shards and the card. Does nothing if they are up to date.
+
+    Args:
+        run: what is packed.
+        review: how much of it people reviewed, for the card.
 
     Raises:
         DamagedClip: a clip is not what was made; the corpus that stood before is untouched, as by
@@ -82,7 +88,7 @@ def write_corpus(run: OpenRun) -> None:
         OSError: the disk is full or fails.
     """
     folder, plan, progress = run.folder, run.blueprint.plan, run.progress
-    made_from = _inputs(run)
+    made_from = _inputs(run, review)
     stamp = Stamp(folder.corpus_stamp, folder.corpus)
     if stamp.holds(made_from):
         for pair in plan.pairs():
@@ -95,24 +101,27 @@ def write_corpus(run: OpenRun) -> None:
             progress.filled(STAGE, pair.cell)
 
     with _taking_the_place_of(folder.corpus) as fresh:
-        write_dataset(fresh, run.blueprint, rows())
+        write_dataset(fresh, run.blueprint, rows(), review)
         stamp.drop()
     stamp.put(made_from, (path for path in folder.corpus.rglob("*") if path.is_file()))
 
 
-def _inputs(run: OpenRun) -> str:
+def _inputs(run: OpenRun, review: Review | None) -> str:
     recipe, digest = run.blueprint.recipe, sha256()
-    for path in (run.folder.queries, run.folder.responses, run.folder.clips):
+    annotated = [run.folder.annotations] if recipe.annotate.empathy else []
+    for path in (run.folder.queries, run.folder.responses, run.folder.clips, *annotated):
         digest.update(sha256(path.read_bytes()).digest())
     digest.update(run.blueprint.prompts.digest.encode())
     places = dict.fromkeys(
-        ("prompts", "adapter", "evaluation", "storage", "compute", "limits"), True
+        ("annotate", "prompts", "adapter", "evaluation", "storage", "compute", "limits"), True
     )
     # What a judge of clips refused shows in the table of clips.
     speech = SERVING | {"judge"}
     apart: dict[str, Any] = {"llm": SERVING, "speech": speech, "shards": {"target"}} | places
     shaping = recipe.model_dump_json(exclude=apart)
     digest.update(f"{shaping}\0{tts_model(recipe.speech)}".encode())
+    if review:
+        digest.update(repr(review).encode())
     return digest.hexdigest()
 
 
@@ -134,13 +143,19 @@ def _taking_the_place_of(corpus: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def write_dataset(folder: Path, blueprint: Blueprint, rows: Iterable[tuple[PairSlot, Row]]) -> None:
+def write_dataset(
+    folder: Path,
+    blueprint: Blueprint,
+    rows: Iterable[tuple[PairSlot, Row]],
+    review: Review | None = None,
+) -> None:
     """Writes a dataset folder: shards, card and manifest; memory stays flat.
 
     Args:
         folder: where; nothing may be there.
         blueprint: what the card and the manifest say of how the corpus was made.
         rows: each slot's row, in slot order.
+        review: how much of it people reviewed, for the card.
 
     Raises:
         OSError: the disk is full or fails.
@@ -165,7 +180,7 @@ def write_dataset(folder: Path, blueprint: Blueprint, rows: Iterable[tuple[PairS
         for (part, split), writer in writers.items()
         if writer.rows
     ]
-    write_card(folder, blueprint, tts_model(blueprint.recipe.speech), facts)
+    write_card(folder, blueprint, tts_model(blueprint.recipe.speech), facts, review)
     described = {path: count for fact in facts for path, count in fact.files.items()}
     describe(folder, blueprint, described)
 
@@ -175,6 +190,8 @@ def corpus_rows(run: OpenRun) -> Iterator[tuple[PairSlot, Row]]:
     folder, plan = run.folder, run.blueprint.plan
     responses, clips = read_rows(folder.responses), _clips(run.store, read_rows(folder.clips))
     levels: dict[str, float] = {}  # of what was said until now in a dialogue
+    annotated = run.blueprint.recipe.annotate.empathy
+    annotations = read_rows(folder.annotations) if annotated else repeat({})
     for slot, query in zip(plan.queries(), read_rows(folder.queries), strict=True):
         clip = next(clips)
         spoken = _clip(clip, QUERY)
@@ -192,6 +209,7 @@ def corpus_rows(run: OpenRun) -> Iterator[tuple[PairSlot, Row]]:
                 query["attempt"],
                 response["attempt"],
                 [levels[name] for name in plan.rooms[slot.subset].heard_before(pair)],
+                next(annotations),
             )
             yield pair, row_of(run.blueprint, pair, said)
 
@@ -275,6 +293,7 @@ def row_of(blueprint: Blueprint, pair: PairSlot, said: Said) -> Row:
         "response_attempt": said.response_attempt,
         **dict.fromkeys(blueprint.plan.columns),
         **room.added(pair),
+        **{name: said.annotation[name] for name in EMPATHY if said.annotation},
     }
 
 

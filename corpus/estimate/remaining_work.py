@@ -19,6 +19,8 @@ from corpus.speech.clip_requests import clip_request, query_clip, response_clip
 from corpus.speech.speech_stage import STAGE as SPEECH
 from corpus.store.digest_store import Store
 from corpus.store.line_log import read_log
+from corpus.text.annotation.annotation_stage import STAGE as ANNOTATIONS
+from corpus.text.annotation.empathy import annotation_request
 from corpus.text.assessment.graders import graders
 from corpus.text.queries import STAGE as QUERIES
 from corpus.text.queries import accepted_text, query_request, standing
@@ -27,7 +29,9 @@ from corpus.text.responses import response_request
 from schemas.slots import PairSlot, QuerySlot
 
 QUERY_CLIPS, RESPONSE_CLIPS = "query clips", "response clips"
-TEXTS, CLIPS = (QUERIES, RESPONSES), (QUERY_CLIPS, RESPONSE_CLIPS)
+SPOKEN, CLIPS = (QUERIES, RESPONSES), (QUERY_CLIPS, RESPONSE_CLIPS)
+TEXTS = (*SPOKEN, ANNOTATIONS)
+"""What a text model writes: what is spoken, and what is noted of it, if the recipe asks for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +165,24 @@ class _Look:
         full = bool(kept) and tried >= min(llm.responses.candidates, llm.max_attempts)
         self._part(RESPONSES, pair.query, pair.cell).add(_texts(full, found))
         self._clip(pair.query, pair, kept[-1] if full else None)
+        if self._blueprint.recipe.annotate.empathy:
+            self._annotation(pair, query, kept[-1] if full else None)
         if full and pair.query.turn:
             self._said.append(Exchange(query or "", kept[-1]))
+
+    def _annotation(self, pair: PairSlot, query: str | None, response: str | None) -> None:
+        attempts = self._blueprint.recipe.llm.max_attempts if query and response else 0
+        found, full = list[Mapping[str, Any]](), False
+        for attempt in range(attempts):
+            request = annotation_request(
+                self._blueprint, pair, query or "", response or "", attempt, self._said
+            )
+            answer = self._store.completions.get(request.digest())
+            if answer is None:
+                break
+            found.append(answer)
+            full = (ANNOTATIONS, pair.id, attempt) not in self._refused
+        self._part(ANNOTATIONS, pair.query, pair.cell).add(_texts(full, found))
 
     def _opinions(self, pair: PairSlot, query: str, response: str) -> Iterator[Mapping[str, Any]]:
         for grader in graders(self._blueprint):

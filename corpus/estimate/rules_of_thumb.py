@@ -3,10 +3,12 @@
 from itertools import islice
 
 from corpus.estimate.ranges import Range
-from corpus.estimate.remaining_work import QUERY_CLIPS, TEXTS, Part
+from corpus.estimate.remaining_work import QUERY_CLIPS, SPOKEN, TEXTS, Part
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.subsets.subset import Exchange
 from corpus.servers.chat_requests import ChatRequest
+from corpus.text.annotation.annotation_stage import STAGE as ANNOTATIONS
+from corpus.text.annotation.empathy import annotation_request
 from corpus.text.assessment.graders import graders
 from corpus.text.queries import STAGE as QUERIES
 from corpus.text.queries import query_request
@@ -29,6 +31,9 @@ SECONDS_SPREAD = (0.5, 2.0)
 
 WORDS_A_SECOND = 2.5
 """150 words a minute, an ordinary rate of speech."""
+
+ANNOTATION_WORDS = 20
+"""In the least that an annotation may be: three short sentences and the names of three fields."""
 
 TOKENS_A_WORD = 4 / 3
 """OpenAI's help pages count three words for four tokens of English."""
@@ -99,7 +104,8 @@ def tokens(blueprint: Blueprint, kind: str) -> tuple[Range, Range]:
     attempts = _attempts(blueprint, kind)
     chars = sum(len(m["content"]) for requests in attempts for r in requests for m in r.messages)
     most = sum(request.max_tokens for request in attempts[0])
-    least = SECONDS[kind] * SECONDS_SPREAD[0] * WORDS_A_SECOND * TOKENS_A_WORD
+    spoken = SECONDS.get(kind, 0.0) * SECONDS_SPREAD[0] * WORDS_A_SECOND
+    least = (spoken or ANNOTATION_WORDS) * TOKENS_A_WORD
     mean = chars / len(attempts)
     prompt = Range(mean / CHARS_A_TOKEN.high, mean / CHARS_A_TOKEN.low)
     return prompt, Range(min(least, most), most)
@@ -112,11 +118,14 @@ def _attempts(blueprint: Blueprint, kind: str) -> list[list[ChatRequest]]:
         step = max(1, plan.query_count // SAMPLED)
         slots = islice(plan.queries(), 0, None, step)
         return [[query_request(blueprint, slot, 0, said=_said_before(slot))] for slot in slots]
-    query, response = (_stand_in(SECONDS[kind]) for kind in TEXTS)
+    query, response = (_stand_in(SECONDS[spoken]) for spoken in SPOKEN)
     step = max(1, plan.pair_count // SAMPLED)
     found = []
     for pair in islice(plan.pairs(), 0, None, step):
         said = _said_before(pair.query)
+        if kind == ANNOTATIONS:
+            found.append([annotation_request(blueprint, pair, query, response, 0, said)])
+            continue
         found.append([response_request(blueprint, pair, query, 0, said)])
         found[-1] += [one.request(pair, query, response, 0) for one in graders(blueprint)]
     return found
@@ -124,7 +133,7 @@ def _attempts(blueprint: Blueprint, kind: str) -> list[list[ChatRequest]]:
 
 def _said_before(slot: QuerySlot) -> list[Exchange]:
     """As many exchanges as come before a turn of a dialogue."""
-    exchange = Exchange(*(_stand_in(SECONDS[kind]) for kind in TEXTS))
+    exchange = Exchange(*(_stand_in(SECONDS[kind]) for kind in SPOKEN))
     return [exchange] * (slot.turn.number - 1 if slot.turn else 0)
 
 

@@ -9,7 +9,7 @@ corpus: see `corpus.judge.rubrics`.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,8 @@ BUNDLED = Path(__file__).resolve().parents[2] / "prompts"
 
 OWN_FILES: Mapping[str, str] = {"dialogue": "trajectories.yaml"}
 """Files of a prompts folder that only those need who make the optional subset."""
+ANNOTATE = "annotate"
+"""Folder of the templates that only a corpus with annotations needs."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -154,6 +156,27 @@ class Prompts:
         values = {"anchor": anchor, "query": query, "response": response, "in_words": in_words}
         return self.render("judge", values)
 
+    def empathy(
+        self,
+        anchor: Anchor,
+        query: str,
+        response: str,
+        *,
+        in_words: bool,
+        said: Sequence[Any] = (),
+    ) -> list[Message]:
+        """Asks why a pair is said: scenario, cause and goal.
+
+        Args:
+            anchor: what the response is suited to.
+            query: of the pair.
+            response: of the pair.
+            in_words: whether the query's words show the feeling.
+            said: exchanges before, each with a `query` and a `response`.
+        """
+        values = {"anchor": anchor, "query": query, "response": response, "in_words": in_words}
+        return self.render(f"{ANNOTATE}/empathy", values | {"said": said})
+
 
 def read_anchors(folder: Path) -> AnchorFile:
     """The anchors of a prompts folder, without its other files.
@@ -221,3 +244,5 @@ def _render_all(prompts: Prompts) -> None:
         prompts.neutral_response(anchor, query)
         for in_words in (True, False):
             prompts.judge(anchor, query, "Something that is quickly done.", in_words=in_words)
+            if ANNOTATE in prompts.more:
+                prompts.empathy(anchor, query, "Something quickly done.", in_words=in_words)

@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from corpus.errors import InvalidInput
-from corpus.plan.prompt_files import BUNDLED, Prompts, load_prompts
+from corpus.plan.prompt_files import ANNOTATE, BUNDLED, Prompts, load_prompts
 from corpus.plan.subsets.registry import own_templates, require_rendered
 from corpus.plan.user_input import (
     LONGEST_SAID,
@@ -222,7 +222,8 @@ def recipe_prompts(recipe: Recipe) -> Prompts:
         InvalidInput: see `load_prompts`.
     """
     folder = Path(recipe.prompts) if recipe.prompts else BUNDLED
-    prompts = load_prompts(folder, recipe.llm.templates, own_templates(recipe))
+    more = own_templates(recipe) + ((ANNOTATE,) if recipe.annotate.empathy else ())
+    prompts = load_prompts(folder, recipe.llm.templates, more)
     require_rendered(prompts)
     return prompts
 

@@ -47,6 +47,15 @@ class Rule(Generic[Subject]):
             return bool(found)
         return found < limit if self.least else found > limit
 
+    def nearness(self, subject: Subject, limit: float | None) -> float:
+        """How far something is on its way to a limit, from 0 to 1, which is at it or beyond."""
+        if self.breaks(subject, limit):
+            return 1.0
+        found = float(self.measure(subject))
+        if not limit or not found or (found > 0) != (limit > 0):
+            return 0.0
+        return limit / found if self.least == (limit > 0) else found / limit
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

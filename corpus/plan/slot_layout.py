@@ -16,6 +16,7 @@ from corpus.plan.subsets.subset import Cell, SubsetRoom
 from schemas.prompts import Anchor
 from schemas.recipe import BLOCK, Recipe
 from schemas.slots import PairSlot, QuerySlot, Split, Subset
+from schemas.tables import EMPATHY
 
 ATTEMPTS_PER_TOPIC = 4
 """A slot keeps its topic for the first try and three retries (the published pipeline's number of
@@ -76,7 +77,8 @@ class Plan:
     @property
     def columns(self) -> tuple[str, ...]:
         """What the rows have beside the columns of every corpus."""
-        return tuple(dict.fromkeys(name for room in self.rooms.values() for name in room.columns))
+        of_rooms = dict.fromkeys(name for room in self.rooms.values() for name in room.columns)
+        return (*of_rooms, *(EMPATHY if self._recipe.annotate.empathy else ()))
 
     @property
     def query_count(self) -> int:

@@ -27,6 +27,7 @@ from corpus.sound.prosody import FEATURES, correlations
 from corpus.sound.sound_files import Undecodable
 from corpus.speech.clip_requests import QUERY, RESPONSE
 from corpus.store.digest_store import Store
+from corpus.text.annotation.annotation_stage import STAGE as ANNOTATIONS
 from corpus.text.queries import NEAR_DUPLICATE
 from corpus.text.response_similarity import near_twins
 from schemas.slots import SPLITS, Place
@@ -217,6 +218,7 @@ def _refusals(dataset: DatasetFolder) -> Facts:
         "queries": {slot.id: slot.cell for slot in dataset.blueprint.plan.queries()},
         "responses": {pair.id: pair.cell for pair in dataset.blueprint.plan.pairs()},
     }
+    cells[ANNOTATIONS] = cells["responses"]
     cells["speech"] = {
         f"{name}-{role}": cell
         for role, stage in ((QUERY, "queries"), (RESPONSE, "responses"))
@@ -231,7 +233,8 @@ def _refusals(dataset: DatasetFolder) -> Facts:
         rules[row["stage"]][row["reason"]] += 1
         by_cell[row["stage"]][cell][row["reason"]] += 1
     acceptance = {}
-    for stage in ("queries", "responses"):
+    annotated = [ANNOTATIONS] if dataset.manifest.empathy else []
+    for stage in ("queries", "responses", *annotated):
         kept = Counter(cells[stage].values())
         acceptance[stage] = {
             cell: round(count / (count + by_cell[stage][cell].total()), 4)

@@ -4,7 +4,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-import numpy as np
 from sklearn.metrics import cohen_kappa_score
 
 DIGITS = 4
@@ -54,12 +53,13 @@ def cohen(said: Sequence[Mapping[str, str]], one: str, other: str) -> dict[str, 
 
 
 def fleiss(said: Sequence[Sequence[str]]) -> float | None:
-    """Fleiss' kappa of things of which each was judged by equally many (Fleiss 1971, eq. 7)."""
+    """Fleiss' kappa of things of which each was judged by equally many (Fleiss 1971)."""
     words = sorted({word for these in said for word in these})
     if len(words) < 2:
         return None
-    counts = np.array([[these.count(word) for word in words] for these in said], dtype=float)
-    judges = counts.sum(axis=1)[0]
-    observed = float(((counts**2).sum(axis=1) - judges).mean() / (judges * (judges - 1)))
-    by_chance = float(((counts.sum(axis=0) / counts.sum()) ** 2).sum())
-    return round((observed - by_chance) / (1 - by_chance), DIGITS)
+    # Imported here: what brings PyTorch takes seconds, and most reviews have one or two reviewers.
+    import torch
+    from torchmetrics.functional.nominal import fleiss_kappa
+
+    counts = torch.tensor([[these.count(word) for word in words] for these in said])
+    return round(float(fleiss_kappa(counts)), DIGITS)

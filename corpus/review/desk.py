@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from corpus.errors import InvalidInput
 from corpus.review.pairs import OF_QUERY, Pair, pairs_to_review
+from corpus.review.suspicion import suspicion
 from corpus.review.verdicts import (
     KEEP,
     STRIKE,
@@ -65,14 +66,19 @@ class Desk:
     Args:
         folder: the run.
         per_cell: how many pairs of each cell are shown; all if 0.
+        suspicious_first: whether those come first that came nearest to being refused; else they
+            come by cell, in an order that is drawn.
 
     Raises:
         InvalidInput: there is nothing to review.
         SympatheiaError: a table or the file of verdicts is damaged.
     """
 
-    def __init__(self, folder: RunFolder, per_cell: int = 0) -> None:
+    def __init__(
+        self, folder: RunFolder, per_cell: int = 0, *, suspicious_first: bool = False
+    ) -> None:
         self._folder, self._per_cell = folder, per_cell
+        self._suspicious_first = suspicious_first
         self.name = folder.read_recipe().name
         self._clips = place_of_clips(folder.store, folder.read_recipe().storage.url)
         self._reviews = Reviews(folder.reviews)
@@ -84,7 +90,7 @@ class Desk:
         tables = (self._folder.queries, self._folder.responses, self._folder.clips)
         look = [_changed_at(path) for path in tables]
         if look != self._look:
-            self.pairs = pairs_to_review(self._folder, self._per_cell)
+            self.pairs = self._drawn()
             self._look = look
             self._places = {pair.id: place for place, pair in enumerate(self.pairs)}
             self._sounds = {
@@ -111,6 +117,20 @@ class Desk:
                 said[verdict.reviewer] = verdict
                 self._note_done(verdict.reviewer, self._showing.get(verdict.digest, ()))
         self._note_slots()
+
+    def _drawn(self) -> list[Pair]:
+        """The pairs in the order in which they are shown."""
+        if not self._suspicious_first:
+            return pairs_to_review(self._folder, self._per_cell)
+        pairs = pairs_to_review(self._folder)
+        found = suspicion(self._folder, pairs)
+        taken: Counter[str] = Counter()
+        shown = []
+        for pair in sorted(pairs, key=lambda one: -found[one.id]):
+            if not self._per_cell or taken[pair.cell] < self._per_cell:
+                taken[pair.cell] += 1
+                shown.append(pair)
+        return shown
 
     def _note_done(self, reviewer: str, places: Iterable[int]) -> None:
         if reviewer in self._done:

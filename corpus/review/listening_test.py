@@ -3,6 +3,9 @@
 As in the paper, a rater is told the emotion and hears what every system answers, in an order drawn
 anew each time, and says of each from 1 to 5 how well it fits. Names and files of clips tell
 nothing: they are drawn, as long as each other, and encoded alike.
+
+Among the trials may be attention checks, which look like the others. There a voice says which
+number to give: who gives another did not listen.
 """
 
 import itertools
@@ -28,6 +31,9 @@ from schemas.audio import SAMPLE_RATE
 FOLDER = ".listening"
 """Where a test lies in the first system's folder. Its dot keeps it out of what is published."""
 KEY, CLIPS = "listening.json", "clips"
+CHECK_EVERY = 10
+"""With attention checks, one trial in so many is one, and one at least of each rater's."""
+_NUMBERS = ("one", "two", "three", "four", "five")
 NAME_BYTES = 8
 """Of a clip's name: enough that no two of a test are alike, and none can be guessed."""
 
@@ -36,12 +42,19 @@ Target = tuple[str, str]
 
 
 class Clip(BaseModel):
-    """A clip of a trial: its name, and the system that nobody is told."""
+    """A clip of a trial.
+
+    Attributes:
+        name: by which it is asked for.
+        system: whose it is, which nobody is told; empty in an attention check.
+        asked: the number that an attention check asks for.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     system: str
+    asked: int | None = None
 
 
 class Trial(BaseModel):
@@ -75,6 +88,7 @@ class ListeningTest(BaseModel):
         queries: for each of them.
         seed: of what was drawn, but the names.
         systems: that are compared.
+        checks: whether there are attention checks.
         trials: every rater's, in order.
     """
 
@@ -85,6 +99,7 @@ class ListeningTest(BaseModel):
     queries: int
     seed: int
     systems: tuple[str, ...]
+    checks: bool = False
     trials: tuple[Trial, ...]
 
     def of(self, rater: int) -> list[Trial]:
@@ -92,8 +107,17 @@ class ListeningTest(BaseModel):
         return [trial for trial in self.trials if trial.rater == rater]
 
 
-def draw(systems: Sequence[System], raters: int, queries: int, seed: int = 0) -> ListeningTest:
+def draw(
+    systems: Sequence[System], raters: int, queries: int, seed: int = 0, *, checks: bool = False
+) -> ListeningTest:
     """A test of some systems: emotions spread evenly over raters, and in them the queries.
+
+    Args:
+        systems: that are compared; those that are variants of another are left out.
+        raters: how many.
+        queries: for each of them.
+        seed: of what is drawn.
+        checks: whether there are attention checks among the trials.
 
     Raises:
         InvalidInput: fewer than two systems, or nothing that all of them have answered.
@@ -103,31 +127,50 @@ def draw(systems: Sequence[System], raters: int, queries: int, seed: int = 0) ->
         raise InvalidInput("A listening test compares at least two systems. Name another folder.")
     targets = _targets(compared)
     chance = random.Random(f"listening {seed}")
-    order = _in_turns(targets, raters * queries, chance)
-    names = [secrets.token_hex(NAME_BYTES) for _ in range(raters * queries * len(compared))]
-    drawn = iter(names)
-    trials = []
-    for place, target in enumerate(order):
+    heard = []
+    for target in _in_turns(targets, raters * queries, chance):
         shown = [system.name for system in compared]
         chance.shuffle(shown)
-        trials.append(
-            Trial(
-                rater=place // queries + 1,
-                number=place % queries + 1,
-                query_id=target[0],
-                emotion=target[1],
-                query=targets[target],
-                clips=tuple(Clip(name=next(drawn), system=system) for system in shown),
-            )
-        )
+        heard.append((target, [Clip(name=_name(), system=system) for system in shown]))
+    by_rater = [heard[begin : begin + queries] for begin in range(0, len(heard), queries)]
+    if checks:
+        _add_checks(by_rater, len(compared), random.Random(f"checks {seed}"))
     return ListeningTest(
-        test=secrets.token_hex(NAME_BYTES),
+        test=_name(),
         raters=raters,
         queries=queries,
         seed=seed,
         systems=tuple(system.name for system in compared),
-        trials=tuple(trials),
+        checks=checks,
+        trials=tuple(
+            Trial(
+                rater=rater,
+                number=number,
+                query_id=target[0],
+                emotion=target[1],
+                query=targets[target],
+                clips=tuple(clips),
+            )
+            for rater, trials in enumerate(by_rater, start=1)
+            for number, (target, clips) in enumerate(trials, start=1)
+        ),
     )
+
+
+def _name() -> str:
+    return secrets.token_hex(NAME_BYTES)
+
+
+def _add_checks(
+    by_rater: list[list[tuple[Target, list[Clip]]]], clips: int, chance: random.Random
+) -> None:
+    """Puts attention checks among the trials of each rater, with as many clips, and none first."""
+    for trials in by_rater:
+        for _ in range(max(1, round(len(trials) / (CHECK_EVERY - 1)))):
+            target, _ = chance.choice(trials)
+            asked = [chance.randint(1, len(_NUMBERS)) for _ in range(clips)]
+            check = [Clip(name=_name(), system="", asked=number) for number in asked]
+            trials.insert(chance.randint(1, len(trials)), (target, check))
 
 
 def _targets(systems: Sequence[System]) -> dict[Target, str]:
@@ -170,9 +213,15 @@ def _in_turns(targets: dict[Target, str], count: int, chance: random.Random) -> 
 
 
 def prepare(
-    folder: Path, systems: Sequence[System], raters: int, queries: int, seed: int = 0
+    folder: Path,
+    systems: Sequence[System],
+    raters: int,
+    queries: int,
+    seed: int = 0,
+    *,
+    checks: bool = False,
 ) -> ListeningTest:
-    """The test in a folder, drawn and its clips written if it is not there yet.
+    """The test in a folder, drawn and its clips written if it is not there yet; see `draw`.
 
     Raises:
         InvalidInput: the folder holds another test, or there is nothing to compare.
@@ -181,27 +230,49 @@ def prepare(
     names = tuple(system.name for system in systems if not system.is_variant)
     if (folder / KEY).is_file():
         test = opened_test(folder)
-        if (test.systems, test.raters, test.queries, test.seed) != (names, raters, queries, seed):
+        there = (test.systems, test.raters, test.queries, test.seed, test.checks)
+        if there != (names, raters, queries, seed, checks):
             raise InvalidInput(
                 f"{folder} holds another listening test, of {', '.join(test.systems)} for "
-                f"{test.raters} raters with {test.queries} queries each. Give another folder with "
-                "--output, or the same systems and numbers to go on with it."
+                f"{test.raters} raters with {test.queries} queries each"
+                f"{' and attention checks' if test.checks else ''}. Give another folder with "
+                "--output, or the same systems and options to go on with it."
             )
         return test
-    test = draw(systems, raters, queries, seed)
+    test = draw(systems, raters, queries, seed, checks=checks)
     for system in systems:
         if system.name in test.systems:
             _write_clips(folder, system, test)
+    _write_checks(folder, test)
     write_whole(folder / KEY, test.model_dump_json(indent=1).encode() + b"\n")
     return test
+
+
+def _write_checks(folder: Path, test: ListeningTest) -> None:
+    """Writes the clips of the attention checks, in the builtin voice."""
+    sounds: dict[int, bytes] = {}
+    for clip in (clip for trial in test.trials for clip in trial.clips if clip.asked):
+        assert clip.asked
+        if clip.asked not in sounds:
+            sounds[clip.asked] = _instruction(clip.asked)
+        write_whole(clip_path(folder, clip.name), sounds[clip.asked])
+
+
+def _instruction(number: int) -> bytes:
+    from corpus.voices.builtin_processes import spoken
+    from corpus.voices.builtin_synthesis import SPEAKERS
+
+    said = f"This is not an answer. Please give it the number {_NUMBERS[number - 1]}."
+    return encode_flac(spoken(said, speaker=next(iter(SPEAKERS)), valence=0.0, arousal=0.0, seed=0))
 
 
 def _write_clips(folder: Path, system: System, test: ListeningTest) -> None:
     answered = _answered(system)
     wanted: defaultdict[str, list[str]] = defaultdict(list)
     for trial in test.trials:
-        name = next(clip.name for clip in trial.clips if clip.system == system.name)
-        wanted[answered[trial.query_id, trial.emotion]["id"]].append(name)
+        for clip in trial.clips:
+            if clip.system == system.name:
+                wanted[answered[trial.query_id, trial.emotion]["id"]].append(clip.name)
     for row_id, sound in system.sounds(wanted.keys()):
         try:
             samples = np.clip(samples_at(sound, SAMPLE_RATE), -1, 1)

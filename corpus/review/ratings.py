@@ -78,38 +78,53 @@ def _require_of(test: ListeningTest, ratings: Ratings, what: str) -> None:
         raise InvalidInput(f"{what} is of another listening test. Keep each test's own together.")
 
 
-def summarise(folder: Path) -> dict[str, Any]:
+def summarise(folder: Path, *, leave_out_failed: bool = False) -> dict[str, Any]:
     """What came of the test in a folder.
 
     Of a rater with several files the newest rating of each clip counts. Intervals are those of
     another set of raters of the same size.
 
+    Args:
+        folder: the test's.
+        leave_out_failed: whether raters who failed an attention check are not counted.
+
     Returns:
         How many of the `raters` asked for have `answered`, the `ratings` given and `expected`; by
         system the mean over all and over each emotion; for every two systems the mean difference
-        of what a rater said of them in the same trial; and the `published` means.
+        of what a rater said of them in the same trial; the `published` means; and of `checks`,
+        None where there are none, the clips that were `rated` and, by rater who `failed`, how many
+        of these they gave another number than it asked for.
 
     Raises:
         InvalidInput: there is no test, or a file holds no ratings of it.
     """
     test = opened_test(folder)
     table = pd.DataFrame(
-        list(_rated(folder, test)), columns=["rater", "trial", "emotion", "system", "value"]
+        list(_rated(folder, test)),
+        columns=["rater", "trial", "emotion", "system", "value", "asked"],
     )
+    checks, table = table[table["asked"].notna()], table[table["asked"].isna()]
+    wrong = checks[checks["value"] != checks["asked"]].groupby("rater").size()
+    if leave_out_failed:
+        table = table[~table["rater"].isin(wrong.index)]
     by_trial = table.pivot(index=["rater", "trial"], columns="system", values="value")
     by_trial = by_trial.reindex(columns=list(test.systems))
     who = by_trial.index.get_level_values("rater").to_series(index=by_trial.index)
     pairs = [(a, b) for n, a in enumerate(test.systems) for b in test.systems[n + 1 :]]
+    failed = {str(rater): int(count) for rater, count in wrong.items()}
     return {
         "raters": test.raters,
         "answered": int(table["rater"].nunique()),
         "ratings": len(table),
-        "expected": len(test.trials) * len(test.systems),
+        "expected": test.raters * test.queries * len(test.systems),
         "systems": {name: _means(table[table["system"] == name]) for name in test.systems},
         "differences": [
             {"a": a, "b": b, "difference": mean(by_trial[a] - by_trial[b], who)} for a, b in pairs
         ],
         "published": PUBLISHED["listening"],
+        "checks": {"rated": len(checks), "failed": failed, "left_out": leave_out_failed}
+        if test.checks
+        else None,
     }
 
 
@@ -121,8 +136,10 @@ def _means(rows: pd.DataFrame) -> dict[str, Any]:
     return {"all": mean(rows["value"], rows["rater"]), "emotions": emotions}
 
 
-def _rated(folder: Path, test: ListeningTest) -> Iterator[tuple[int, int, str, str, int]]:
-    """Rater, trial, emotion, system and value of every clip that was rated."""
+def _rated(
+    folder: Path, test: ListeningTest
+) -> Iterator[tuple[int, int, str, str, int, int | None]]:
+    """Rater, trial, emotion, system, value and what was asked for, of every clip that was rated."""
     files = []
     for path in sorted((folder / FOLDER).glob("*.json")):
         ratings = _read(path)
@@ -136,4 +153,5 @@ def _rated(folder: Path, test: ListeningTest) -> Iterator[tuple[int, int, str, s
         said = newest.get((trial.rater, trial.number), {})
         for clip in trial.clips:
             if clip.name in said:
-                yield trial.rater, trial.number, trial.emotion, clip.system, said[clip.name]
+                whose = trial.rater, trial.number, trial.emotion, clip.system
+                yield *whose, said[clip.name], clip.asked

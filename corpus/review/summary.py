@@ -8,11 +8,8 @@ import pandas as pd
 from corpus.evaluation.statistics import mean
 from corpus.review.agreement import agreement
 from corpus.review.desk import RATINGS
-from corpus.review.verdicts import STRIKE, Reviews, Verdict
+from corpus.review.verdicts import STRIKE, Reviews, Verdicts, in_words, is_struck
 from corpus.run.run_folder import RunFolder
-
-Said = dict[tuple[str, str], dict[str, Verdict]]
-"""By digest and role of a text or clip, the last verdict of each reviewer."""
 
 
 def summarise(folder: RunFolder) -> dict[str, Any]:
@@ -40,23 +37,17 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
         "run": blueprint.recipe.name,
         "reviewers": _reviewers(said),
         "items": len(said),
-        "struck": sum(_is_struck(one) for one in said.values()),
+        "struck": sum(is_struck(one) for one in said.values()),
         "pairs": _pairs_heard(said),
         "planned": sum(planned.values()),
         "cells": _cells(said, cells, planned),
         "ratings": _ratings(said, cells, queries),
-        "agreement": agreement(
-            {item: {who: v.verdict for who, v in of.items()} for item, of in said.items()}
-        ),
+        "agreement": agreement(in_words(said)),
         "disagreements": _disagreements(said),
     }
 
 
-def _is_struck(said: dict[str, Verdict]) -> bool:
-    return any(one.verdict == STRIKE for one in said.values())
-
-
-def _reviewers(said: Said) -> dict[str, dict[str, int]]:
+def _reviewers(said: Verdicts) -> dict[str, dict[str, int]]:
     found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for of in said.values():
         for reviewer, verdict in of.items():
@@ -64,14 +55,16 @@ def _reviewers(said: Said) -> dict[str, dict[str, int]]:
     return {name: {"kept": n["keep"], "struck": n["strike"]} for name, n in sorted(found.items())}
 
 
-def _pairs_heard(said: Said) -> int:
+def _pairs_heard(said: Verdicts) -> int:
     """Pairs of whose response the sound was judged, now or before another took its place."""
     return len(
         {v.id for (_, role), of in said.items() if role == "response_clip" for v in of.values()}
     )
 
 
-def _cells(said: Said, cells: dict[str, str], planned: Counter[str]) -> dict[str, dict[str, int]]:
+def _cells(
+    said: Verdicts, cells: dict[str, str], planned: Counter[str]
+) -> dict[str, dict[str, int]]:
     """Per cell, what of it was kept and struck, and how many of its pairs were looked at."""
     kept: Counter[str] = Counter()
     struck: Counter[str] = Counter()
@@ -81,7 +74,7 @@ def _cells(said: Said, cells: dict[str, str], planned: Counter[str]) -> dict[str
         cell = cells.get(first.id)
         if cell is None:  # the recipe has it no more
             continue
-        (struck if _is_struck(of) else kept)[cell] += 1
+        (struck if is_struck(of) else kept)[cell] += 1
         looked_at[cell] |= {verdict.id for verdict in of.values()}
     return {
         cell: {
@@ -94,7 +87,7 @@ def _cells(said: Said, cells: dict[str, str], planned: Counter[str]) -> dict[str
     }
 
 
-def _ratings(said: Said, cells: dict[str, str], queries: dict[str, str]) -> dict[str, Any]:
+def _ratings(said: Verdicts, cells: dict[str, str], queries: dict[str, str]) -> dict[str, Any]:
     """Per rating the mean over all, and over each cell, with its interval over queries."""
     rows = [
         {
@@ -118,7 +111,7 @@ def _ratings(said: Said, cells: dict[str, str], queries: dict[str, str]) -> dict
     return found
 
 
-def _disagreements(said: Said) -> list[dict[str, Any]]:
+def _disagreements(said: Verdicts) -> list[dict[str, Any]]:
     """What some keep and others strike, with the notes of these."""
     found = []
     for (digest, role), of in said.items():

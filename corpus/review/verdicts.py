@@ -6,7 +6,7 @@ strike is enough.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,6 +63,20 @@ class Verdict(BaseModel):
     def written(self) -> tuple[str, ...]:
         """By which it is known again once it is known which text or clip it means."""
         return self.id, self.role, self.reviewer, self.at, self.verdict
+
+
+Verdicts = dict[tuple[str, str], dict[str, Verdict]]
+"""By digest and role of a text or clip, a verdict of each reviewer."""
+
+
+def is_struck(said: dict[str, Verdict]) -> bool:
+    """Whether something is struck by what reviewers say of it; one is enough."""
+    return any(one.verdict == STRIKE for one in said.values())
+
+
+def in_words(said: Verdicts) -> Mapping[Hashable, Mapping[str, str]]:
+    """The same, with nothing of a verdict but whether it keeps or strikes."""
+    return {item: {who: v.verdict for who, v in of.items()} for item, of in said.items()}
 
 
 def now() -> str:
@@ -203,17 +217,41 @@ class Reviews:
         settled = self._settled()
         return any(v.digest is None and v.written not in settled for v in self.verdicts)
 
-    def counting(self) -> dict[tuple[str, str], dict[str, Verdict]]:
+    def counting(self) -> Verdicts:
         """The last verdict of each reviewer, by digest and role of what it is about."""
+        found: Verdicts = {}
+        for verdict in self._in_order():
+            said = found.setdefault((verdict.digest or "", verdict.role), {})
+            said[verdict.reviewer] = verdict
+        return found
+
+    def standing(self) -> Verdicts:
+        """The same, as if what was taken back had never been said.
+
+        A keep takes back the strikes of its reviewer right before it, and says nothing itself.
+        """
+        histories: dict[tuple[str, str], dict[str, list[Verdict]]] = {}
+        for verdict in self._in_order():
+            said = histories.setdefault((verdict.digest or "", verdict.role), {})
+            before = said.setdefault(verdict.reviewer, [])
+            if verdict.verdict == KEEP and before and before[-1].verdict == STRIKE:
+                while before and before[-1].verdict == STRIKE:
+                    before.pop()
+            else:
+                before.append(verdict)
+        last = {
+            item: {who: history[-1] for who, history in said.items() if history}
+            for item, said in histories.items()
+        }
+        return {item: said for item, said in last.items() if said}
+
+    def _in_order(self) -> list[Verdict]:
+        """Those that say what they mean, each where it was given."""
         place = {v.written: n for n, v in enumerate(self.verdicts) if v.digest is None}
         numbered = [
             (place.get(v.written, n), n, v) for n, v in enumerate(self.verdicts) if v.digest
         ]
-        found: dict[tuple[str, str], dict[str, Verdict]] = {}
-        for _, _, verdict in sorted(numbered, key=lambda one: one[:2]):
-            said = found.setdefault((verdict.digest or "", verdict.role), {})
-            said[verdict.reviewer] = verdict
-        return found
+        return [verdict for _, _, verdict in sorted(numbered, key=lambda one: one[:2])]
 
 
 def standing_digests(folder: RunFolder) -> dict[tuple[str, str], str]:

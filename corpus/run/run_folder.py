@@ -31,6 +31,7 @@ class RunFolder:
         self.log = root / "log.jsonl"
         self.queries = root / "tables" / "queries.parquet"
         self.responses = root / "tables" / "responses.parquet"
+        self.annotations = root / "tables" / "annotations.parquet"
         self.similarities = root / "tables" / "similarities.parquet"
         self.clips = root / "tables" / "clips.parquet"
         self.sound = root / "tables" / "sound.parquet"

@@ -81,7 +81,7 @@ def _replace_rejects(path: Path, stages: tuple[str, ...], rows: Iterable[Row]) -
     others = [r for r in read_rows(path) if r["stage"] not in stages] if path.exists() else []
     blank = dict.fromkeys(REVIEWED_REJECTS.names)
     both = [*others, *(blank | row for row in rows)]
-    order = ("queries", "responses", "speech")
+    order = ("queries", "responses", "annotations", "speech")
     both.sort(key=lambda row: order.index(row["stage"]))
     # Without the column where nobody struck anything, so that such a file stays as it ever was.
     schema = REVIEWED_REJECTS if any(row.get("note") for row in both) else REJECTS

@@ -1,10 +1,12 @@
 """One chat request and its answer: what is sent, what identifies it, what is kept of the reply."""
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import Any
+from weakref import WeakSet
 
 import httpx2
 import openai
@@ -35,6 +37,16 @@ _CUT_SHORT = frozenset({"length", "max_tokens", "model_length"})
 
 _FIELDS_OF_THOUGHTS = ("reasoning", "reasoning_content", "thinking", "refusal")
 """Where servers put what is no answer, beside it."""
+
+FORM = "response_format"
+"""The field that says in which form a server is to answer. An answer is known by the whole request,
+with this field, whether or not the server that gave it takes it."""
+_UNFIT = (400, 404, 415, 422, 500, 501)
+_OF_THE_FORM = re.compile(r"response_format|json_schema|grammar|guided|structured", re.IGNORECASE)
+_take_no_form: WeakSet[openai.AsyncOpenAI] = WeakSet()
+"""Clients of servers that refused a request for it, and answered it without."""
+
+log = logging.getLogger(__name__)
 
 MOST_REASON_CHARS = 40
 """Of a server's word for how an answer ended: it becomes the name of a refusal."""
@@ -132,18 +144,42 @@ async def send_body(pool: Endpoints, body: bytes, max_tokens: int, what: str) ->
     """
 
     async def send(client: openai.AsyncOpenAI) -> ChatAnswer:
-        # The raw call: building the client's own objects on both ways costs more than the rest.
-        response = await client.post(
-            "/chat/completions",
-            content=body,
-            cast_to=httpx2.Response,
-            options={"headers": {"Content-Type": "application/json"}},
-        )
+        try:
+            response = await _post(client, _unformed(body) if client in _take_no_form else body)
+        except openai.APIStatusError as error:
+            if client in _take_no_form or not _refuses_form(error, body):
+                raise
+            response = await _post(client, _unformed(body))
+            log.warning("%s takes no response_format; it is asked without.", client.base_url)
+            _take_no_form.add(client)
         answer = read_answer(response, max_tokens)
         pool.count_tokens(client, answer.completion_tokens)
         return answer
 
     return await pool.call(send, what)
+
+
+async def _post(client: openai.AsyncOpenAI, body: bytes) -> httpx2.Response:
+    # The raw call: building the client's own objects on both ways costs more than the rest.
+    return await client.post(
+        "/chat/completions",
+        content=body,
+        cast_to=httpx2.Response,
+        options={"headers": {"Content-Type": "application/json"}},
+    )
+
+
+def _unformed(body: bytes) -> bytes:
+    """A request without the form that its answer is to have."""
+    fields = orjson.loads(body)
+    fields.pop(FORM, None)
+    return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+
+
+def _refuses_form(error: openai.APIStatusError, body: bytes) -> bool:
+    """Whether a server refuses a request for the form that it asks for, by what it says."""
+    said = error.response.text
+    return error.status_code in _UNFIT and FORM.encode() in body and bool(_OF_THE_FORM.search(said))
 
 
 def read_answer(response: httpx2.Response, max_tokens: int) -> ChatAnswer:

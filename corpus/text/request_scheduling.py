@@ -49,7 +49,6 @@ from schemas.slots import PairSlot, QuerySlot
 SHOWN_CHARS = 120
 """Of a text in an error: enough to see what is wrong with it."""
 
-
 _TOLD = ("texts", "read", "the text server")
 """What is told of, what a person is to do with it, and who makes it."""
 

@@ -13,6 +13,7 @@ from corpus.run.up_to_date import Stamp, code_digest
 from corpus.servers.retry_and_failover import Open
 from corpus.speech.accepted_texts import AcceptedTexts
 from corpus.store.digest_store import Store
+from corpus.text.annotation.annotation_stage import annotate, forget
 from corpus.text.queries import STAGE as QUERY_STAGE
 from corpus.text.queries import Decision, Decisions, accepted_text
 from corpus.text.request_scheduling import Writing
@@ -24,6 +25,26 @@ from schemas.tables import QUERIES, RESPONSES
 
 
 async def write_texts(
+    run: OpenRun,
+    pool: Open,
+    embedder: EmbeddingProcess,
+    *,
+    with_responses: bool,
+    accepted: AcceptedTexts | None = None,
+) -> None:
+    """Writes the texts, and has annotated what they say, if the recipe asks for it; see `_write`.
+
+    Raises:
+        SympatheiaError: slots ran out of attempts, or the servers failed for too long.
+    """
+    await _write(run, pool, embedder, with_responses=with_responses, accepted=accepted)
+    if not run.blueprint.recipe.annotate.empathy:
+        forget(run)
+    elif with_responses:
+        await annotate(run, pool)
+
+
+async def _write(
     run: OpenRun,
     pool: Open,
     embedder: EmbeddingProcess,

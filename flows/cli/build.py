@@ -24,18 +24,31 @@ if TYPE_CHECKING:  # imported where they are used, so that help and refusals com
 )
 @OVERRIDES
 @click.option("--until", type=click.Choice(STAGES), default=STAGES[-1], help="The last stage.")
-def build(recipe: str, run_dir: Path | None, overrides: tuple[str, ...], until: Stage) -> None:
+@click.option(
+    "--require-review",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="SHARE",
+    help="Pack nothing until people have reviewed this share of each cell, such as 0.1.",
+)
+def build(
+    recipe: str,
+    run_dir: Path | None,
+    overrides: tuple[str, ...],
+    until: Stage,
+    require_review: float | None,
+) -> None:
     """Build or continue the corpus of RECIPE, a bundled name (demo, sympatheia-18k) or a file."""
     from flows.orders import resolved
     from flows.services.prefect_server import prefect_api
     from flows.work import at_work
-    from schemas.orders import CorpusOrder
+    from schemas.orders import CorpusOrder, ReviewFirst
 
     order = CorpusOrder(
         recipe=recipe,
         run_dir=run_dir,
         overrides=overrides,
         until=until,
+        review=ReviewFirst(required=require_review, wait=False) if require_review else None,
         report=False,
         check=False,
     )

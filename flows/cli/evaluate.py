@@ -123,10 +123,22 @@ def compare(a: str, b: str, output: Path | None, as_json: bool) -> None:
     default=0,
     help="How many pairs of each cell are shown, drawn by the seed; all if not given.",
 )
+@click.option(
+    "--suspicious-first",
+    is_flag=True,
+    help="Show first what came nearest to being refused: by likeness to others, grades, and what "
+    "was measured of the clips.",
+)
 @click.option("--summary", is_flag=True, help="Print what came of it instead.")
 @AS_JSON
 def review(
-    folder: Path, port: int, reviewer: str, per_cell: int, summary: bool, as_json: bool
+    folder: Path,
+    port: int,
+    reviewer: str,
+    per_cell: int,
+    suspicious_first: bool,
+    summary: bool,
+    as_json: bool,
 ) -> None:
     """Have people listen to the pairs of a run, and strike what is not to stay.
 
@@ -142,7 +154,7 @@ def review(
     from corpus.review.review_server import serve
     from corpus.run.run_folder import RunFolder
 
-    desk = Desk(RunFolder(folder), per_cell)
+    desk = Desk(RunFolder(folder), per_cell, suspicious_first=suspicious_first)
     say(f"{len(desk.pairs):,} pairs to review")
     serve(desk, reviewer, port, lambda url: say(f"Ready: open {url} in a browser; Ctrl-C ends it."))
 
@@ -175,6 +187,11 @@ def _print_review(folder: Path, *, as_json: bool) -> None:
     help="For each of them; each is answered by every system.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
+@click.option(
+    "--checks",
+    is_flag=True,
+    help="Have one trial in ten be an attention check: a voice that says which number to give.",
+)
 @PORT
 @click.option(
     "--output",
@@ -182,15 +199,22 @@ def _print_review(folder: Path, *, as_json: bool) -> None:
     help="Write a page for each rater to hand out into this folder, and serve nothing.",
 )
 @click.option("--summary", is_flag=True, help="Print what came of the test instead.")
+@click.option(
+    "--leave-out-failed",
+    is_flag=True,
+    help="With --summary: without the raters who failed an attention check.",
+)
 @AS_JSON
 def listen(
     responses: tuple[Path, ...],
     raters: int,
     queries: int,
     seed: int,
+    checks: bool,
     port: int,
     output: Path | None,
     summary: bool,
+    leave_out_failed: bool,
     as_json: bool,
 ) -> None:
     """Have raters hear what systems answer, without knowing whose it is, and rate how it fits.
@@ -199,22 +223,23 @@ def listen(
     of them (.listening), or in --output; ratings of pages that were handed out go into its folder
     ratings.
     """
-    if as_json and not summary:
-        raise click.UsageError("--json goes with --summary.")
+    if (as_json or leave_out_failed) and not summary:
+        raise click.UsageError("--json and --leave-out-failed go with --summary.")
     if not responses and not (summary and output):
         raise click.UsageError("Name the folders of the systems to be heard.")
     from corpus.review.listening_test import FOLDER as OWN
 
     folder = output or responses[0] / OWN
     if summary:
-        _print_listening(folder, as_json=as_json)
+        _print_listening(folder, leave_out_failed=leave_out_failed, as_json=as_json)
         return
     from corpus.evaluation.systems import open_systems
     from corpus.review import listening_pages
     from corpus.review.listening_test import prepare
     from schemas.recipe_evaluation import Evaluation
 
-    test = prepare(folder, open_systems(responses, Evaluation()), raters, queries, seed)
+    systems = open_systems(responses, Evaluation())
+    test = prepare(folder, systems, raters, queries, seed, checks=checks)
     say(f"{', '.join(test.systems)}: {raters} raters, {queries} queries each, {folder}")
     if output:
         for page in listening_pages.write_pages(folder, test):
@@ -224,11 +249,11 @@ def listen(
     listening_pages.serve(folder, test, port, lambda url: say(told.format(url, test.raters)))
 
 
-def _print_listening(folder: Path, *, as_json: bool) -> None:
+def _print_listening(folder: Path, *, leave_out_failed: bool, as_json: bool) -> None:
     from corpus.review.ratings import summarise
     from flows.cli.status_tables import print_listening
 
-    found = summarise(folder)
+    found = summarise(folder, leave_out_failed=leave_out_failed)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:

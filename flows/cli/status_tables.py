@@ -287,6 +287,11 @@ def print_listening(facts: dict[str, Any]) -> None:
     for one in facts["differences"]:
         apart.add_row(one["a"], one["b"], _mean(one["difference"]))
     console.print(apart)
+    if checks := facts["checks"]:
+        failed = ", ".join(checks["failed"])
+        fate = "left out here" if checks["left_out"] else "counted all the same"
+        told = f"raters who failed one, {fate}: {failed}" if failed else "nobody failed one"
+        _say(console, f"Attention checks: {checks['rated']} clips rated; {told}")
     published = ", ".join(f"{name} {value:.2f}" for name, value in facts["published"].items())
     _say(console, f"Published, of other raters and queries: {published}")
 

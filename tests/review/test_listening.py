@@ -15,6 +15,7 @@ from corpus.review.listening_test import CLIPS, clip_path, draw, opened_test, pr
 from corpus.review.ratings import FOLDER, Ratings, save, summarise
 from corpus.run.stage_tables import write_table
 from corpus.sound.clip_audio import encode_flac, encode_wav
+from corpus.sound.speech_recognition import transcribe
 from schemas.recipe_evaluation import Evaluation
 from schemas.tables import ANSWERS
 from tests.support.browser import CHROMIUM, PHONE, browser_at
@@ -174,6 +175,53 @@ def test_known_means_of_twenty_raters_are_within_their_intervals(systems, tmp_pa
     assert found["published"]["Sympatheia"] == 3.86
 
 
+def test_attention_checks_look_like_other_trials_and_say_which_number_to_give(systems, tmp_path):
+    test = prepare(tmp_path, systems, raters=2, queries=4, checks=True)
+    plain = draw(systems, raters=2, queries=4)
+    for rater in (1, 2):
+        checks = [trial for trial in test.of(rater) if any(clip.asked for clip in trial.clips)]
+        assert len(checks) == 1
+        assert checks[0].number > 1
+        assert all(1 <= clip.asked <= 5 and clip.system == "" for clip in checks[0].clips)
+        # All others are those of the test without checks.
+        others = [trial for trial in test.of(rater) if trial not in checks]
+        assert [t.query_id for t in others] == [t.query_id for t in plain.of(rater)]
+        page = shown(test, rater, lambda name: name)["trials"]
+        assert len({frozenset(trial) for trial in page}) == 1
+        assert len({len(trial["clips"]) for trial in page}) == 1
+        assert {frozenset(clip) for trial in page for clip in trial["clips"]} == {
+            frozenset({"name", "source"})
+        }
+    clip = checks[0].clips[0]
+    said = transcribe(clip_path(tmp_path, clip.name).read_bytes())["text"]
+    words = ("one", "two", "three", "four", "five")
+    assert {str(clip.asked), words[clip.asked - 1]} & set(re.findall(r"\w+", said.lower()))
+
+
+def test_raters_who_fail_a_check_are_named_and_left_out_on_request(folders, systems, tmp_path):
+    test = prepare(tmp_path, systems, raters=3, queries=2, checks=True)
+    for rater in (1, 2, 3):
+        trials = {
+            trial.number: {
+                clip.name: (clip.asked or 5) if rater != 2 else 1 + (clip.asked or 0) % 5
+                for clip in trial.clips
+            }
+            for trial in test.of(rater)
+        }
+        save(tmp_path, test, Ratings(test=test.test, rater=rater, at="2026-01-01", trials=trials))
+    found = summarise(tmp_path)
+    assert (found["answered"], found["ratings"], found["expected"]) == (3, 18, 18)
+    assert found["checks"] == {"rated": 9, "failed": {"2": 3}, "left_out": False}
+    kept = summarise(tmp_path, leave_out_failed=True)
+    assert (kept["answered"], kept["ratings"]) == (2, 12)
+    assert {one["all"]["mean"] for one in kept["systems"].values()} == {5}
+    said = typed("listen", "--summary", "--output", tmp_path, "--leave-out-failed")
+    assert "Attention checks: 9 clips rated; raters who failed one, left out here: 2" in said.stdout
+    with pytest.raises(InvalidInput, match="2 queries each and attention checks"):
+        prepare(tmp_path, systems, raters=3, queries=2)
+    assert typed("listen", *folders, "--leave-out-failed").returncode == 2
+
+
 def test_files_that_were_sent_in_count_and_the_newest_word_of_a_rater(systems, tmp_path):
     test = prepare(tmp_path, systems, raters=2, queries=1)
     simulate(tmp_path, test, raters=[1])
@@ -256,6 +304,17 @@ def test_a_rater_answers_at_the_server_and_goes_on_after_a_reload(systems, tmp_p
     found = summarise(tmp_path)
     assert (found["answered"], found["ratings"]) == (1, 6)
     assert {one["all"]["mean"] for one in found["systems"].values()} == {3.5}
+
+
+@in_a_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_its_page_passes_wcag_aa_contrast_among_it(systems, tmp_path, scheme):
+    (path,) = write_pages(tmp_path, prepare(tmp_path, systems, raters=1, queries=1))
+    with browser_at(path, color_scheme=scheme) as opened:
+        assert opened.offences() == []
+        rate_all(opened.page, 5)
+        opened.page.get_by_role("button", name="Finish").click()
+        assert opened.offences() == []
 
 
 @in_a_browser

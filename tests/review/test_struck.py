@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from corpus.errors import SympatheiaError
+from corpus.review.desk import Desk
 from corpus.review.verdicts import Reviews, Verdict, now, standing_digests, struck_in_review
 from corpus.run.run_folder import RunFolder
 from tests.support.line import files_of, rows, texts_of
@@ -98,6 +99,42 @@ def test_taken_back_the_first_corpus_is_there_again_with_nothing_asked(run, line
     line.build(run.root)
     assert state(run) == before
     assert asked(line) == begun
+
+
+def card(run):
+    return (run.corpus / "README.md").read_text()
+
+
+def test_the_card_says_how_much_people_reviewed_and_a_corpus_nobody_reviewed_keeps_its_own(
+    run, line
+):
+    first, pairs = card(run), Desk(run).pairs
+    assert "| review |" not in first
+    for reviewer in ("ada", "bob"):
+        for pair in pairs[:3]:
+            say(run, "keep", [(pair.id, role) for role in pair.digests], reviewer=reviewer)
+    say(run, "strike", STRUCK[2:], reviewer="bob")
+    line.build(run.root)
+    told = "| review | 3 of 42 pairs read and heard whole by 2 people; 2 texts and clips struck"
+    assert told in card(run)
+    run.reviews.unlink()
+    line.build(run.root)
+    assert card(run) == first
+
+
+def test_what_was_kept_before_it_was_struck_and_taken_back_counts_as_kept(run, line):
+    pair = next(pair for pair in Desk(run).pairs if pair.id == "emotional-angry-00003")
+    items, digests = [(pair.id, role) for role in pair.digests], standing_digests(run)
+    say(run, "keep", items)
+    line.build(run.root)
+    once = card(run)
+    assert "| review | 1 of 42 pairs" in once
+    say(run, "strike", items[2:3])
+    line.build(run.root)
+    assert "| review | 0 of 42 pairs" in card(run)
+    say(run, "keep", items[2:3], digests=digests)
+    line.build(run.root)
+    assert card(run) == once
 
 
 def test_many_struck_at_once_and_taken_back_in_two_turns(run, line):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
@@ -28,6 +29,9 @@ _PLAYERS = """async () => {
   return found;
 }"""
 
+_COLOURS = """(names) => Object.fromEntries(names.map((name) =>
+  [name, getComputedStyle(document.documentElement).getPropertyValue('--' + name).trim()]))"""
+
 
 @dataclass
 class Opened:
@@ -41,6 +45,19 @@ class Opened:
     def players(self) -> list[dict[str, Any]]:
         """Every player once its sound's metadata is there: label, seconds and error."""
         return self.page.evaluate(_PLAYERS)
+
+    def colours(self, *names: str) -> dict[str, str]:
+        """Colours that its style sheet names."""
+        return self.page.evaluate(_COLOURS, names)
+
+    def offences(self) -> list[str]:
+        """What of the page as it stands axe-core finds against WCAG 2.1 A and AA: rule and element.
+
+        Contrast of every text that is shown is among what it looks at.
+        """
+        options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+        found = Axe().run(self.page, options=options).response["violations"]
+        return [f"{rule['id']}: {node['html']}" for rule in found for node in rule["nodes"]]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ transport fails depends on how many requests came before.
 """
 
 import asyncio
+import json
 import random
 import re
 from collections.abc import Awaitable, Callable
@@ -33,13 +34,15 @@ def last_user_message(body: Body) -> str:
 
 
 def kind_of(body: Body) -> str:
-    """Whether a prompt asks for a "query" or for a "response".
+    """Whether a prompt asks for a "query", for a "response" or for the "annotation" of both.
 
     A prompt that quotes something asks for a response to it. One that shows examples asks for a
     query if it ends in a topic, else for a response to what it ends in. The next turn of a dialogue
     is asked for in so many words.
     """
     last = last_user_message(body)
+    if '"scenario":' in last:
+        return "annotation"
     if any(message["role"] == "assistant" for message in body["messages"]):
         return "query" if last.startswith("Topic:") else "response"
     if "Write what the person says next" in last:
@@ -53,6 +56,11 @@ def seed_of(body: Body) -> int:
 
 
 def good_text(body: Body, kind: str) -> str:
+    if kind == "annotation":
+        names = ("scenario", "cause", "goal")
+        return json.dumps(
+            {name: sentences.query(seed_of(body) + n) for n, name in enumerate(names)}
+        )
     if kind == "query":
         return sentences.query(seed_of(body))
     prompt = " ".join(m["content"] for m in body["messages"] if m["role"] != "assistant")

@@ -1,5 +1,6 @@
 """Dialogues, as the text stage writes them: one turn after the other, many side by side."""
 
+import asyncio
 import json
 from collections import Counter, defaultdict
 
@@ -9,7 +10,7 @@ from corpus.errors import InvalidInput
 from corpus.servers.retry_and_failover import EndpointsFailed
 from tests.support.fake_servers import FakeTextServer
 from tests.support.line import rows, texts_of, write_recipe, write_run
-from tests.support.replies import last_user_message, sometimes, status
+from tests.support.replies import kind_of, last_user_message, sometimes, status
 
 SOME = (
     "emotional.pairs_per_anchor=0",
@@ -112,39 +113,47 @@ def exchanges_before(body):
 FORTY = (*SOME[:2], "dialogue.dialogues=40", "dialogue.turns=[3, 3]", SOME[4])
 
 
-@pytest.mark.parametrize("for_good", [False, True])
-def test_a_server_that_fails_in_the_third_exchange_costs_nothing_before_it(
-    recipe, dialogue_server, tmp_path, for_good
+def test_a_server_that_fails_in_the_third_exchange_holds_up_nobody_else(
+    recipe, dialogue_server, tmp_path
+):
+    async def once_all_are_that_far(request):
+        while sum(exchanges_before(body) == 2 for body in dialogue_server.bodies) < 40:
+            await asyncio.sleep(0.02)
+        return status(401, "out of order")
+
+    dialogue_server.behave = lambda body, number: (
+        once_all_are_that_far if exchanges_before(body) == 2 else None
+    )
+    with pytest.raises(EndpointsFailed):
+        write_run(tmp_path / "run", recipe, *FORTY, "llm.concurrency=64", "llm.timeout_seconds=60")
+    dialogue_server.behave = lambda body, number: None
+    dialogue_server.requests.clear()
+    run = write_run(tmp_path / "run", recipe, *FORTY)
+    assert {exchanges_before(body) for body in dialogue_server.bodies} == {2}
+    assert {len(turns) for turns in turns_of(run).values()} == {3}
+
+
+def test_failures_in_the_third_exchange_have_nothing_before_it_asked_again(
+    recipe, dialogue_server, tmp_path
 ):
     failed = 0
 
     def in_the_third(body, number):
         nonlocal failed
-        if exchanges_before(body) == 2 and (for_good or failed < 12):
+        if exchanges_before(body) == 2 and failed < 12:
             failed += 1
             return status(500)
         return None
 
     dialogue_server.behave = in_the_third
-    if for_good:
-        with pytest.raises(EndpointsFailed):
-            write_run(tmp_path / "run", recipe, *FORTY, "llm.patience_seconds=2.0")
-        # All others went on meanwhile, as far as they can without a third exchange.
-        early = [body for body in dialogue_server.bodies if exchanges_before(body) < 2]
-        assert len(early) >= 40 * 4
-        dialogue_server.behave = lambda body, number: None
-        dialogue_server.requests.clear()
-        run = write_run(tmp_path / "run", recipe, *FORTY)
-        assert {exchanges_before(body) for body in dialogue_server.bodies} == {2}
-    else:
-        run = write_run(tmp_path / "run", recipe, *FORTY)
-        assert failed == 12
-        asked = Counter(
-            json.dumps([body["messages"], body["seed"]])
-            for body in dialogue_server.bodies
-            if exchanges_before(body) < 2
-        )
-        assert set(asked.values()) == {1}
+    run = write_run(tmp_path / "run", recipe, *FORTY)
+    assert failed == 12
+    asked = Counter(
+        json.dumps([body["messages"], body["seed"]])
+        for body in dialogue_server.bodies
+        if exchanges_before(body) < 2
+    )
+    assert set(asked.values()) == {1}
     assert {len(turns) for turns in turns_of(run).values()} == {3}
 
 
@@ -162,6 +171,24 @@ def test_more_dialogues_ask_nothing_of_those_that_stand(written, recipe, dialogu
     assert not any(
         text in last_user_message(body) for body in dialogue_server.bodies for text in before
     )
+
+
+def test_a_turn_is_annotated_with_what_was_said_before_it(
+    written, recipe, dialogue_server, tmp_path
+):
+    dialogue_server.behave = lambda body, number: None
+    run = write_run(tmp_path / "run", recipe, *SOME, "annotate.empathy=true")
+    asked = [last_user_message(b) for b in dialogue_server.bodies if kind_of(b) == "annotation"]
+    assert len(asked) == len(rows(run.annotations)) == len(rows(run.responses))
+    for turns in turns_of(run).values():
+        texts = [text for exchange in turns for text in exchange]
+        for number in range(1, len(turns) + 1):
+            told = texts[: 2 * number]
+            assert any(
+                all(text in prompt for text in told)
+                and not any(text in prompt for text in texts[2 * number :])
+                for prompt in asked
+            )
 
 
 def test_queries_alone_cannot_be_had(recipe, tmp_path):

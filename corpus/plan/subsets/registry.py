@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from corpus.plan.prompt_files import Prompts
+from corpus.plan.prompt_files import ANNOTATE, Prompts
 from corpus.plan.subsets.dialogue import Dialogue
 from corpus.plan.subsets.emotional import Emotional
 from corpus.plan.subsets.grid import Grid
@@ -32,11 +32,10 @@ def own_templates(recipe: Recipe) -> tuple[str, ...]:
 
 
 def there(folder: Path, template_set: str) -> tuple[str, ...]:
-    """The optional subsets for which a set of templates of a prompts folder has a folder."""
+    """What a set of templates of a prompts folder has a folder for: optional subsets and more."""
     templates = folder / "templates" / template_set
-    return tuple(
-        name for name, room in ROOMS.items() if room.optional and (templates / name).is_dir()
-    )
+    names = [*(name for name, room in ROOMS.items() if room.optional), ANNOTATE]
+    return tuple(name for name in names if (templates / name).is_dir())
 
 
 def require_rendered(prompts: Prompts) -> None:
