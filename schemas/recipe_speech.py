@@ -9,6 +9,7 @@ from schemas.recipe_values import (
     ApiKeyEnv,
     GpuHourPrice,
     Gpus,
+    Name,
     PatienceSeconds,
     RuleName,
     RuleSetting,
@@ -16,6 +17,9 @@ from schemas.recipe_values import (
     TimeoutSeconds,
     Url,
 )
+
+SpeakerNames = tuple[Name, ...]
+"""Names of speakers who take turns."""
 
 
 class Speech(Section):
@@ -84,6 +88,34 @@ class Speech(Section):
         str, Field(min_length=1, description="Speaker of the queries; builtin has wren and heron.")
     ]
     response_voice: Annotated[str, Field(min_length=1, description="Speaker of the responses.")]
+    query_voices: Annotated[
+        SpeakerNames,
+        Field(
+            description="Speakers of the prompts' speakers.yaml who take turns at the queries, by "
+            "name; empty: query_voice speaks all."
+        ),
+    ] = ()
+    response_voices: Annotated[
+        SpeakerNames,
+        Field(
+            description="Speakers who take turns at the responses; empty: response_voice speaks "
+            "all."
+        ),
+    ] = ()
+    eval_voices: Annotated[
+        SpeakerNames,
+        Field(
+            description="Speakers who take turns at the queries of eval, and are heard nowhere "
+            "else; empty: eval has the speakers of train."
+        ),
+    ] = ()
+    voice_design: Annotated[
+        StrictBool,
+        Field(
+            description="Whether speakers are made from their descriptions, by a served model that "
+            "can do that; else a served voice is asked for the voice that is served as theirs."
+        ),
+    ] = False
     # The loudest style is 6.8 LU above it; 94 % of genuine clips can be that loud under the peak
     # limit, where at -23 LUFS (EBU R 128) 28 % can (benchmarks/real_voices.py).
     loudness: Annotated[
@@ -120,6 +152,29 @@ class Speech(Section):
         "'report' has it counted and the clip kept.",
     )
     judge: SpeechJudge = SpeechJudge()
+
+    @property
+    def cast(self) -> SpeakerNames:
+        """Everyone who is cast, each once."""
+        return tuple(dict.fromkeys((*self.query_voices, *self.response_voices, *self.eval_voices)))
+
+    @model_validator(mode="after")
+    def _speakers_once(self) -> "Speech":
+        for key in ("query_voices", "response_voices", "eval_voices"):
+            names = getattr(self, key)
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice:
+                raise ValueError(f"{key} has '{twice}' twice; name each speaker once")
+            if key != "eval_voices" and (both := [n for n in names if n in self.eval_voices]):
+                raise ValueError(
+                    f"eval_voices has '{both[0]}', who is in {key} too; a speaker of eval is heard "
+                    "nowhere else"
+                )
+        if self.voice_design and self.backend == "builtin":
+            raise ValueError(
+                "voice_design is for served models; the builtin voice makes speakers by numbers"
+            )
+        return self
 
     @model_validator(mode="after")
     def _endpoints_fit_backend(self) -> "Speech":

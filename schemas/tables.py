@@ -39,16 +39,19 @@ _ROW_FIELDS = [
 
 EMPATHY = ("scenario", "cause", "goal")
 """What a model notes of each pair, where the recipe asks for it."""
+SPEAKERS = ("query_speaker", "response_speaker")
+"""Columns of a corpus whose clips are cast; null where one voice speaks all."""
 
 ADDED: dict[str, pa.DataType] = {
     "blend": pa.list_(pa.struct([("anchor", pa.string()), ("weight", pa.float64())])),
     "dialogue_id": pa.string(),
     "turn": pa.int32(),
     "turns": pa.int32(),
+    **dict.fromkeys(SPEAKERS, pa.string()),
     **dict.fromkeys(EMPATHY, pa.string()),
 }
-"""Columns that the rows of a corpus have where a subset of it fills them; null in other subsets.
-Those of `EMPATHY` are in every row, where the recipe asks for them."""
+"""Columns that the rows of a corpus have where a subset of it or its cast fills them; null in other
+rows. Those of `EMPATHY` are in every row, where the recipe asks for them."""
 
 _ARROW_TO_DATASETS = {pa.string(): "string", pa.float64(): "float64", pa.int32(): "int32"}
 

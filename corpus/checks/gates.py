@@ -190,6 +190,25 @@ GATES = (
     Gate("style", "rows with another style than planned", "rows", "It says how a clip sounds."),
     Gate("voice", "rows with another voice than the recipe's", "rows", "It says who speaks."),
     Gate(
+        "speaker_unknown",
+        "clips of a speaker who is not cast for them",
+        "clips",
+        "Only a corpus that casts speakers has this gate and the two below.",
+    ),
+    Gate(
+        "eval_speaker_in_train",
+        "clips of train by a speaker of `speech.eval_voices`",
+        "clips",
+        "Who is evaluated on must not have been heard in training.",
+    ),
+    Gate(
+        "speaker_balance",
+        "how many clips one speaker has more than another, where they differ most",
+        "clips",
+        "Within a cell and a split speakers take turns, so that no emotion is one person's.",
+        1,
+    ),
+    Gate(
         "pairs_lacking_in_a_cell",
         "rows that the emptiest cell lacks",
         "rows",

@@ -11,6 +11,7 @@ from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.text.near_duplicate_queries import Accepted, Vectors
 from corpus.text.wording.cleaning import clean
 from corpus.text.wording.text_rules import TextRules
+from schemas.prompts import Speaker
 from schemas.slots import SPLITS, SUBSETS, TEXT, PairSlot
 from schemas.tables import ADDED, EMPATHY
 
@@ -74,12 +75,14 @@ def _offences(
 ) -> dict[str, bool]:
     blueprint, voice = dataset.blueprint, dataset.manifest.voice
     room = blueprint.room(slot)
-    target, added = room.target(slot), room.added(slot)
+    target, added = room.target(slot), blueprint.added(slot)
     where = (target.valence, target.arousal)
     asked = blueprint.query_manner(slot.query)
     answered = {manner.style for manner in room.response_manners(slot)}
     emotions = (row["query_emotion"], row["response_emotion"])
-    voices = (row["query_voice"], row["response_voice"])
+    asked_of = _voices(blueprint.plan.query_speaker(slot.query), voice.query_voice)
+    answered_by = _voices(blueprint.plan.response_speaker(slot), voice.response_voice)
+    spoken = row["query_voice"] in asked_of and row["response_voice"] in answered_by
     return {
         "null": any(value is None for name, value in row.items() if name not in ADDED),
         "subset": not row["subset"] == part == slot.query.subset,
@@ -90,8 +93,13 @@ def _offences(
         "annotation": any(not (row[n] or "").strip() for n in EMPATHY if n in row),
         "topic": row["topic"] not in topics,
         "style": row["query_style"] != asked.style or row["response_style"] not in answered,
-        "voice": voices != (voice.query_voice, voice.response_voice),
+        "voice": not spoken,
     }
+
+
+def _voices(speaker: Speaker | None, otherwise: str) -> tuple[str | None, ...]:
+    """What a row may call the voice of a clip: which of both depends on what spoke."""
+    return (speaker.name, speaker.served) if speaker else (otherwise,)
 
 
 def check_light_config(look: Inspection) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 from huggingface_hub import DatasetCardData
 
+from corpus.dataset.cast_facts import Heard
 from corpus.dataset.manifest import NAME, facts_of, read_manifest, write_manifest
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.slot_layout import Plan
@@ -81,6 +82,7 @@ def write_card(
     tts_model: str,
     facts: list[SplitFacts],
     review: Review | None = None,
+    cast: Sequence[Heard] = (),
 ) -> None:
     """Writes `README.md` of a dataset folder.
 
@@ -90,6 +92,7 @@ def write_card(
         tts_model: what spoke.
         facts: of its splits.
         review: by people, if there was any.
+        cast: who is heard, if speakers are cast.
     """
     recipe, plan = blueprint.recipe, blueprint.plan
     spoken = [fact for fact in facts if fact.subset in SUBSETS]
@@ -114,6 +117,7 @@ def write_card(
         prompts_digest=blueprint.prompts.digest,
         tts_model=tts_model,
         facts=spoken,
+        cast=cast,
         rooms=list(plan.rooms.values()),
         rows=rows,
         hours=sum(fact.seconds for fact in spoken) / 3600,

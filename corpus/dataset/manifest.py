@@ -17,7 +17,14 @@ from corpus.plan.prompt_files import Prompts
 from corpus.plan.subsets.registry import ROOMS
 from corpus.plan.user_input import decoded, explain
 from corpus.store.files import write_whole
-from schemas.prompts import AnchorFile, Phrases, RuleFile, TopicFile, TrajectoryFile
+from schemas.prompts import (
+    AnchorFile,
+    Phrases,
+    RuleFile,
+    SpeakerFile,
+    TopicFile,
+    TrajectoryFile,
+)
 from schemas.recipe import (
     Annotate,
     Dedup,
@@ -32,6 +39,7 @@ from schemas.recipe import (
     Split,
     Text,
 )
+from schemas.recipe_speech import SpeakerNames
 
 NAME = "manifest.json"
 
@@ -66,14 +74,17 @@ class Voice(_Part):
     query_voice: str
     response_voice: str
     loudness: float
+    query_voices: SpeakerNames = ()
+    response_voices: SpeakerNames = ()
+    eval_voices: SpeakerNames = ()
 
 
 class Manifest(_Part):
     """What `check` needs to know of a dataset, and nothing of where it was made.
 
     `text_rules` and `clip_rules` are what the recipe said of rules, and are left out where it said
-    nothing, as are optional subsets of which the corpus has none and `empathy`, whether each pair
-    is annotated, where it is not. `layout`, of a corpus that was
+    nothing, as are optional subsets of which the corpus has none, a cast that it has not and
+    `empathy`, whether each pair is annotated, where it is not. `layout`, of a corpus that was
     imported, has its slots by cell (see `corpus.plan.slot_layout.LAYOUT`).
     """
 
@@ -94,6 +105,7 @@ class Manifest(_Part):
     trajectory_file: TrajectoryFile | None = None
     rules: RuleFile
     empathy: bool = False
+    speaker_file: SpeakerFile | None = None
     text_rules: dict[RuleName, RuleSetting] = {}
     clip_rules: dict[RuleName, RuleSetting] = {}
     layout: dict[str, Annotated[str, Field(pattern=r"^[te-]*$")]] | None = None
@@ -127,6 +139,7 @@ class Manifest(_Part):
             self.topic_file,
             self.rules,
             trajectory_file=self.trajectory_file,
+            speaker_file=self.speaker_file,
         )
         return Blueprint.of(recipe, prompts, self.layout)
 
@@ -154,17 +167,14 @@ def describe(folder: Path, blueprint: Blueprint, rows: dict[Path, int]) -> None:
         dialogue=recipe.dialogue,
         split=recipe.split,
         dedup=recipe.dedup,
-        voice=Voice(
-            query_voice=speech.query_voice,
-            response_voice=speech.response_voice,
-            loudness=speech.loudness,
-        ),
+        voice=Voice(**{name: getattr(speech, name) for name in Voice.model_fields}),
         prompts_digest=prompts.digest,
         anchor_file=prompts.anchor_file,
         topic_file=prompts.topic_file,
         trajectory_file=prompts.trajectory_file,
         rules=prompts.rules,
         empathy=recipe.annotate.empathy,
+        speaker_file=prompts.speaker_file,
         text_rules=recipe.text.rules,
         clip_rules=speech.rules,
         layout=dict(plan.layout) if plan.layout is not None else None,
@@ -196,6 +206,10 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     }
     if manifest.trajectory_file is None:
         unsaid["trajectory_file"] = True
+    voice = manifest.voice
+    unsaid["voice"] = {name for name in Voice.model_fields if not getattr(voice, name)}
+    if manifest.speaker_file is None:
+        unsaid["speaker_file"] = True
     if manifest.rules.harmful == Phrases():  # as in the prompts of an earlier release
         unsaid["rules"] = {"harmful"}
     content = manifest.model_dump_json(indent=1, exclude=unsaid)

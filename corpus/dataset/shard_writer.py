@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from corpus.dataset.cast_facts import CastFacts
 from corpus.dataset.dataset_card import Review, SplitFacts, write_card
 from corpus.dataset.manifest import describe
 from corpus.plan.blueprint import Blueprint
@@ -26,7 +27,7 @@ from corpus.run.stage_tables import Row, read_rows
 from corpus.run.up_to_date import Stamp
 from corpus.sound.sound_files import Undecodable, decode
 from corpus.speech.builtin_voice import tts_model
-from corpus.speech.clip_requests import QUERY, RESPONSE
+from corpus.speech.clip_requests import QUERY, RESPONSE, query_clip, response_clip
 from corpus.store.clips import Clips, DamagedClip
 from corpus.store.digest_store import Store
 from corpus.store.files import sync, sync_tree
@@ -168,8 +169,10 @@ def write_dataset(
         for part, schema in schemas.items()
         for split in SPLITS
     }
+    cast = CastFacts(plan.cast)
     try:
         for pair, row in rows:
+            cast.add(row)
             writers[pair.query.subset, pair.query.split].add(row)
             writers[TEXT, pair.query.split].add({name: row[name] for name in light.names})
     finally:
@@ -180,7 +183,8 @@ def write_dataset(
         for (part, split), writer in writers.items()
         if writer.rows
     ]
-    write_card(folder, blueprint, tts_model(blueprint.recipe.speech), facts, review)
+    model = tts_model(blueprint.recipe.speech)
+    write_card(folder, blueprint, model, facts, review, cast.heard())
     described = {path: count for fact in facts for path, count in fact.files.items()}
     describe(folder, blueprint, described)
 
@@ -267,6 +271,7 @@ def row_of(blueprint: Blueprint, pair: PairSlot, said: Said) -> Row:
     """The row of a pair."""
     recipe, slot, room = blueprint.recipe, pair.query, blueprint.room(pair)
     target = room.target(pair)
+    asked, answered = query_clip(blueprint, slot, ""), response_clip(blueprint, pair, "")
     return {
         "id": pair.id,
         "subset": slot.subset,
@@ -283,16 +288,16 @@ def row_of(blueprint: Blueprint, pair: PairSlot, said: Said) -> Row:
         "response_audio": _audio(said.response_clip, pair.id, RESPONSE),
         "query_seconds": said.query_clip.seconds,
         "response_seconds": said.response_clip.seconds,
-        "query_style": blueprint.query_manner(slot).style,
+        "query_style": asked.manner.style,
         "response_style": blueprint.response_manner(pair, said.levels).style,
         "llm_model": recipe.llm.model,
         "tts_model": tts_model(recipe.speech),
-        "query_voice": recipe.speech.query_voice,
-        "response_voice": recipe.speech.response_voice,
+        "query_voice": asked.voice,
+        "response_voice": answered.voice,
         "query_attempt": said.query_attempt,
         "response_attempt": said.response_attempt,
         **dict.fromkeys(blueprint.plan.columns),
-        **room.added(pair),
+        **blueprint.added(pair),
         **{name: said.annotation[name] for name in EMPATHY if said.annotation},
     }
 

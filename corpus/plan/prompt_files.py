@@ -21,12 +21,30 @@ from corpus.errors import InvalidInput
 from corpus.plan.templates import SUFFIX, Message, Templates
 from corpus.plan.user_input import LONGEST_SAID, Loc, explain, one_line
 from corpus.plan.yaml_files import read_yaml
-from schemas.prompts import Anchor, AnchorFile, RuleFile, TopicFile, TrajectoryFile
+from schemas.prompts import (
+    Anchor,
+    AnchorFile,
+    RuleFile,
+    Speaker,
+    SpeakerFile,
+    TopicFile,
+    TrajectoryFile,
+)
 
 BUNDLED = Path(__file__).resolve().parents[2] / "prompts"
 
-OWN_FILES: Mapping[str, str] = {"dialogue": "trajectories.yaml"}
-"""Files of a prompts folder that only those need who make the optional subset."""
+CAST = "speakers"
+"""What prompts are loaded for, too, where a recipe casts speakers: beside a file of who there is, a
+folder with the template by which a text model is told who speaks."""
+PROFILE = f"{CAST}/profile"
+
+OWN_FILES: Mapping[str, str] = {"dialogue": "trajectories.yaml", CAST: "speakers.yaml"}
+"""Files of a prompts folder that only those need who make the optional subset, or cast speakers."""
+OWNERS: Mapping[str, str] = {
+    "dialogue": "the subset dialogue",
+    CAST: "a recipe that casts speakers",
+}
+"""Who needs them, in words."""
 ANNOTATE = "annotate"
 """Folder of the templates that only a corpus with annotations needs."""
 
@@ -39,7 +57,7 @@ def _read(path: Path, model: type[Model]) -> Model:
     except FileNotFoundError:
         needs = "a prompts folder needs anchors.yaml, topics.yaml and rules.yaml"
         for more, name in OWN_FILES.items():
-            needs = f"the subset {more} needs it" if name == path.name else needs
+            needs = f"{OWNERS[more]} needs it" if name == path.name else needs
         raise InvalidInput(
             f"{path} is missing; {needs} (copy the bundled ones from {BUNDLED})."
         ) from None
@@ -57,11 +75,11 @@ def _read(path: Path, model: type[Model]) -> Model:
 def _place(loc: Loc, data: Any) -> str:  # noqa: ANN401  (whatever a file holds)
     """Where a problem lies, as a person would name it: anchors by name, entries from 1."""
     match loc:
-        case ("anchors", int() as number, *rest):
-            anchor = data["anchors"][number]
-            name = anchor.get("name") if isinstance(anchor, dict) else None
+        case ("anchors" | "speakers" as kind, int() as number, *rest):
+            entry = data[kind][number]
+            name = entry.get("name") if isinstance(entry, dict) else None
             said = f"'{one_line(name)}'" if isinstance(name, str) else number + 1
-            return f"anchor {said}: {_place(tuple(rest), anchor)}"
+            return f"{kind[:-1]} {said}: {_place(tuple(rest), entry)}"
     place = ""
     for part in loc:
         if isinstance(data, list) and isinstance(part, int):
@@ -87,6 +105,12 @@ class Prompts:
     rules: RuleFile
     more: tuple[str, ...] = ()
     trajectory_file: TrajectoryFile | None = None
+    speaker_file: SpeakerFile | None = None
+
+    @property
+    def speakers(self) -> tuple[Speaker, ...]:
+        """Everyone who may be cast, in file order; nobody where the recipe casts nobody."""
+        return self.speaker_file.speakers if self.speaker_file else ()
 
     @property
     def anchors(self) -> tuple[Anchor, ...]:
@@ -133,6 +157,14 @@ class Prompts:
             InvalidInput: the template is missing, does not parse, or names an unknown value.
         """
         return self._templates.render(template, values)
+
+    def with_profile(self, messages: list[Message], speaker: Speaker) -> list[Message]:
+        """What asks for a query, with who will say it, where the templates have a profile."""
+        if not self._templates.path(PROFILE).is_file():
+            return messages
+        said = self.render(PROFILE, {"speaker": speaker})[-1]["content"]
+        *before, last = messages
+        return [*before, last | {"content": f"{last['content']}\n\n{said}"}]
 
     def emotional_query(self, anchor: Anchor, topic: str) -> list[Message]:
         """Asks for a query spoken in the anchor's emotion about a topic."""
@@ -227,6 +259,7 @@ def load_prompts(folder: Path, template_set: str, more: tuple[str, ...] = ()) ->
         trajectory_file=(
             _read(folder / OWN_FILES["dialogue"], TrajectoryFile) if "dialogue" in more else None
         ),
+        speaker_file=_read(folder / OWN_FILES[CAST], SpeakerFile) if CAST in more else None,
     )
     _render_all(prompts)
     return prompts

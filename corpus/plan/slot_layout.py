@@ -4,30 +4,22 @@ Everything here is a pure function of the recipe's seed and the slot's own name.
 its split, topic and seed when the corpus grows, an anchor is added or the order changes.
 """
 
-import random
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 
 from corpus.errors import InvalidInput
+from corpus.plan.cast import Cast
 from corpus.plan.prompt_files import Prompts
-from corpus.plan.seeds import derive
+from corpus.plan.seeds import derive, shuffled
 from corpus.plan.subsets.registry import rooms_of
 from corpus.plan.subsets.subset import Cell, SubsetRoom
-from schemas.prompts import Anchor
+from schemas.prompts import Anchor, Speaker
 from schemas.recipe import BLOCK, Recipe
 from schemas.slots import PairSlot, QuerySlot, Split, Subset
-from schemas.tables import EMPATHY
+from schemas.tables import EMPATHY, SPEAKERS
 
 ATTEMPTS_PER_TOPIC = 4
 """A slot keeps its topic for the first try and three retries (the published pipeline's number of
 retries of a bad output), then moves on to the next topic."""
-
-
-@lru_cache(maxsize=4096)
-def _shuffled(size: int, *parts: object) -> tuple[int, ...]:
-    order = list(range(size))
-    random.Random(derive(*parts)).shuffle(order)
-    return tuple(order)
 
 
 LAYOUT: Mapping[str, Split] = {"t": "train", "e": "eval"}
@@ -46,10 +38,11 @@ class Plan:
     Attributes:
         anchors: of the recipe, by name, in the order of the prompts folder.
         rooms: the subsets that the corpus speaks of, by name, in slot order.
+        cast: who speaks; nobody of a corpus that was not made from a plan.
 
     Raises:
-        InvalidInput: the recipe names an anchor that the prompts folder does not have, or a subset
-            cannot be made of its anchors.
+        InvalidInput: the recipe names an anchor or a speaker that the prompts folder does not have,
+            or a subset cannot be made of its anchors.
     """
 
     def __init__(
@@ -68,6 +61,7 @@ class Plan:
                 )
         self.anchors: dict[str, Anchor] = {n: a for n, a in by_name.items() if n in wanted}
         self.rooms: dict[Subset, SubsetRoom] = rooms_of(recipe, prompts, self.anchors)
+        self.cast = Cast.of(recipe, prompts) if layout is None else None
 
     @property
     def subsets(self) -> tuple[Subset, ...]:
@@ -78,7 +72,8 @@ class Plan:
     def columns(self) -> tuple[str, ...]:
         """What the rows have beside the columns of every corpus."""
         of_rooms = dict.fromkeys(name for room in self.rooms.values() for name in room.columns)
-        return (*of_rooms, *(EMPATHY if self._recipe.annotate.empathy else ()))
+        annotated = EMPATHY if self._recipe.annotate.empathy else ()
+        return (*of_rooms, *(SPEAKERS if self.cast else ()), *annotated)
 
     @property
     def query_count(self) -> int:
@@ -123,14 +118,38 @@ class Plan:
         """The topic of an attempt: cycled evenly within a cell, in an order of the cell's own."""
         place = query.number + attempt // ATTEMPTS_PER_TOPIC
         block, index = divmod(place, len(self._topics))
-        order = _shuffled(len(self._topics), self._recipe.seed, "topics", query.drawn_with, block)
+        order = shuffled(len(self._topics), self._recipe.seed, "topics", query.drawn_with, block)
         return self._topics[order[index]]
 
     def seed(self, stage: str, slot_id: str, attempt: int) -> int:
         """The sampling seed of one attempt at one slot."""
         return derive(self._recipe.seed, stage, slot_id, attempt)
 
+    def query_speaker(self, query: QuerySlot) -> Speaker | None:
+        """Who says a query; None where `query_voice` says all."""
+        if self.cast is None:
+            return None
+        cell = self.rooms[query.subset].query_cast(query)
+        return self.cast.of_query(cell, query.split, self._rank(query))
+
+    def response_speaker(self, pair: PairSlot) -> Speaker | None:
+        """Who says a response; None where `response_voice` says all."""
+        if self.cast is None:
+            return None
+        cell = self.rooms[pair.query.subset].response_cast(pair)
+        return self.cast.of_response(cell, pair.query.split, self._rank(pair.query))
+
+    def _rank(self, query: QuerySlot) -> int:
+        """How many numbers of the query's cell and split lie before its own."""
+        block, index = divmod(query.number, BLOCK)
+        alike = [
+            n for n in range(BLOCK) if self._split_of(query.drawn_with, block, n) == query.split
+        ]
+        return block * len(alike) + alike.index(index)
+
     def _split(self, cell: str, number: int) -> Split:
-        block, index = divmod(number, BLOCK)
-        order = _shuffled(BLOCK, self._recipe.seed, "split", cell, block)
+        return self._split_of(cell, *divmod(number, BLOCK))
+
+    def _split_of(self, cell: str, block: int, index: int) -> Split:
+        order = shuffled(BLOCK, self._recipe.seed, "split", cell, block)
         return "eval" if index in order[: self._recipe.split.eval_per_block] else "train"

@@ -9,17 +9,18 @@ from dataclasses import dataclass, field, replace
 
 from corpus.errors import SympatheiaError
 from corpus.plan.blueprint import Blueprint
+from corpus.plan.cast import voice_name
 from corpus.plan.subsets.subset import Manner
 from corpus.preflight.findings import Check, Seen, failed, passed, said, warning
 from corpus.servers.retry_and_failover import Endpoints
 from corpus.sound.clip_audio import ClipMeasures
 from corpus.sound.clip_rejection_rules import HeardClip, clip_rules, judge
-from corpus.speech.builtin_voice import require_speakers
+from corpus.speech.builtin_voice import require_speakers, tts_model
 from corpus.speech.builtin_voice import speak as speak_builtin
-from corpus.speech.clip_requests import Clip, ClipRequest
+from corpus.speech.clip_requests import QUERY, Clip, ClipRequest, ClipSlot, clip_request
 from corpus.speech.served_voice import ServedVoice
-from corpus.voices.builtin_synthesis import MODEL_NAME
 from schemas.audio import SAMPLE_RATE
+from schemas.prompts import Speaker
 from schemas.recipe import Speech
 
 SPEAK_SECONDS = 120.0
@@ -106,32 +107,32 @@ async def builtin(blueprint: Blueprint) -> HeardVoice:
 
 async def _listen(blueprint: Blueprint, say: Say, clips: dict[str, Clip]) -> ClipRequest:
     """Has a voice say this and that alone, each noted when it is there; gives the first request."""
-    speech = blueprint.recipe.speech
-    anchors = sorted(blueprint.plan.anchors.values(), key=lambda anchor: anchor.arousal)
-    calm, stirred = anchors[0], anchors[-1]
-    builtin = speech.backend == "builtin"
-
-    def manner(style: Manner) -> dict[str, object]:
-        return {"point": style.point} if builtin else {"style": f"{style.style}."}
-
-    first = ClipRequest(
-        model=MODEL_NAME if builtin else speech.model,
-        voice=speech.query_voice,
-        text=SENTENCE,
-        language=speech.language,
-        seed=1,
-        loudness=speech.loudness,
-        **manner(Manner(stirred.query_style, stirred.point)),  # type: ignore[arg-type]
+    speech, plan = blueprint.recipe.speech, blueprint.plan
+    anchors = sorted(plan.anchors.values(), key=lambda anchor: anchor.arousal)
+    calm, stirred = (Manner(one.query_style, one.point) for one in (anchors[0], anchors[-1]))
+    speakers = plan.cast.leading() if plan.cast else (None, None)
+    query, response = (
+        voice_name(speech, speaker) if speaker else voice
+        for speaker, voice in zip(
+            speakers, (speech.query_voice, speech.response_voice), strict=True
+        )
     )
-    calmly = manner(Manner(calm.query_style, calm.point))
+
+    def asking(voice: str, speaker: Speaker | None, manner: Manner) -> ClipRequest:
+        slot = ClipSlot("doctor", QUERY, "", SENTENCE, voice, manner, speaker)
+        points, model = speech.backend == "builtin", tts_model(speech)
+        made = clip_request(blueprint, model, slot, 0, takes_points=points)
+        return replace(made, seed=1, loudness=speech.loudness)
+
+    first = asking(query, speakers[0], stirred)
     asked = {
         "first": first,
         "again": first,
-        "styled": replace(first, **calmly),  # type: ignore[arg-type]
+        "styled": asking(query, speakers[0], calm),
         "short": replace(first, text=SHORTEST),
     }
-    if speech.response_voice != speech.query_voice:
-        asked["other_voice"] = replace(first, voice=speech.response_voice)
+    if response != query:
+        asked["other_voice"] = asking(response, speakers[1], stirred)
     for name, request in asked.items():
         clips[name] = await say(request, f"a clip of '{request.voice}'")
         if name == "first" and _refused(clips[name], SENTENCE):

@@ -13,6 +13,7 @@ from corpus.report.page_parts import rendered
 from corpus.report.report_data import Facts, Sample, gather, samples
 from corpus.store.files import write_whole
 from schemas.names import EVALUATION
+from schemas.slots import SPLITS
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
@@ -77,7 +78,22 @@ def render(facts: Facts, pairs: list[Sample], judged: Table | None = None) -> st
         total=sum(sum(counts.values()) for counts in facts["pairs"].values()),
         subsets=list(facts["pairs"]),
         judged=judged,
+        cast=_cast(facts),
     )
+
+
+def _cast(facts: Facts) -> Table | None:
+    """Who is heard how much; None where one voice speaks all queries, and one all responses."""
+    if "cast" not in facts:
+        return None
+    told = ("name", "gender", "age", "timbre")
+    heard = [(split, what) for split in SPLITS for what in ("clips", "minutes")]
+    columns = (*told, *(f"{split}, {what}" for split, what in heard))
+    rows = [
+        (*(one[name] for name in told), *(f"{one[what][split]:,}" for split, what in heard))
+        for one in facts["cast"]
+    ]
+    return Table("Speakers", "", columns, rows)
 
 
 def _sections(facts: Facts) -> list[tuple[str, str, list[Chart]]]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from corpus.dataset.cast_facts import CastFacts
 from corpus.dataset.dataset_folder import REMEDY, DatasetFolder
 from corpus.errors import SympatheiaError
 from corpus.report.page_parts import mp3
@@ -112,6 +113,8 @@ def gather(dataset: DatasetFolder) -> Facts:
         }
     if run.reviews.is_file():
         facts["review"] = summarise(run)
+    if cast := counted.cast.heard():
+        facts["cast"] = [heard.as_data() for heard in cast]
     return facts
 
 
@@ -121,6 +124,7 @@ class _Counted:
 
     llm_model: str
     tts_model: str
+    cast: CastFacts
     pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
     anchors: Counter[tuple[str, str]] = field(default_factory=Counter)
     queries: set[str] = field(default_factory=set)
@@ -129,6 +133,7 @@ class _Counted:
 
     def add(self, row: Row) -> None:
         """Counts a pair; a query that several share counts once."""
+        self.cast.add(row)
         self.pairs[row["subset"], row["split"]] += 1
         self.anchors[row["response_emotion"], row["subset"]] += 1
         roles = (RESPONSE,) if row["query_id"] in self.queries else (QUERY, RESPONSE)
@@ -145,7 +150,8 @@ def _by_role() -> dict[str, dict[str, list[float]]]:
 def _counted(dataset: DatasetFolder) -> _Counted:
     pairs = dataset.pairs()
     first = next(pairs)
-    counted = _Counted(first["llm_model"], first["tts_model"])
+    cast = CastFacts(dataset.blueprint.plan.cast)
+    counted = _Counted(first["llm_model"], first["tts_model"], cast)
     for row in chain((first,), pairs):
         counted.add(row)
     return counted

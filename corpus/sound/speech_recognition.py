@@ -1,4 +1,4 @@
-"""Listens to clips, in processes of its own: their words, their prosody, how clean they sound.
+"""Listens to clips, in processes of its own: words, prosody, who speaks, how clean they sound.
 
 Each is measured once per clip and kept in the store under the clip's digest, so a run may ask for
 more of them later without making a clip again.
@@ -6,6 +6,7 @@ more of them later without making a clip again.
 
 import asyncio
 import os
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
@@ -20,6 +21,7 @@ from corpus.plan.user_input import LONGEST_SAID, one_line
 from corpus.sound.dnsmos import dnsmos
 from corpus.sound.prosody import prosody
 from corpus.sound.sound_files import decode, samples_for_hearing
+from corpus.sound.speaker_likeness import NETWORK, Embedding, embedding
 from corpus.sound.word_error_rate import word_error_rate
 from corpus.store.append_only_records import Records
 from corpus.store.digest_store import Store
@@ -84,6 +86,15 @@ class Listener:
         """
         return float((await self._heard(self._store.dnsmos, digest, dnsmos))["overall"])
 
+    async def speaker(self, digest: str) -> Embedding:
+        """The embedding of who speaks in a clip, as `corpus.sound.speaker_likeness` has it.
+
+        Raises:
+            SympatheiaError: a worker died, for want of memory perhaps.
+        """
+        record = await self._heard(self._store.speakers, digest, _speaker)
+        return np.frombuffer(b64decode(record["float32"]), dtype=np.float32)
+
     async def _heard(
         self, records: Records, digest: str, listen: Callable[[bytes], Record]
     ) -> Record:
@@ -106,6 +117,10 @@ def _begin() -> None:
 
 def _samples(clip: bytes) -> NDArray[np.float32]:
     return decode(clip)[0][:, 0]
+
+
+def _speaker(clip: bytes) -> Record:
+    return {"float32": b64encode(embedding(clip).tobytes()).decode(), "network": NETWORK}
 
 
 def _prosody(clip: bytes) -> Record:

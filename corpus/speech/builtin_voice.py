@@ -16,11 +16,11 @@ def require_speakers(speech: Speech) -> None:
     Raises:
         InvalidInput: it has not.
     """
-    for key, name in (
-        ("speech.query_voice", speech.query_voice),
-        ("speech.response_voice", speech.response_voice),
+    for key, name, cast in (
+        ("speech.query_voice", speech.query_voice, speech.query_voices),
+        ("speech.response_voice", speech.response_voice, speech.response_voices),
     ):
-        if name not in SPEAKERS:
+        if not cast and name not in SPEAKERS:
             raise InvalidInput(
                 f"{key}: the builtin voice has no speaker '{name}'; it has {', '.join(SPEAKERS)}."
             )
@@ -76,7 +76,7 @@ def speak(request: ClipRequest) -> Clip:
     assert request.point is not None
     samples = spoken(
         request.text,
-        speaker=request.voice,
+        speaker=request.speaker or request.voice,
         valence=request.point.valence,
         arousal=request.point.arousal,
         seed=request.seed,

@@ -9,10 +9,11 @@ from typing import Protocol
 import orjson
 
 from corpus.plan.blueprint import Blueprint
+from corpus.plan.cast import voice_name
 from corpus.plan.subsets.subset import Manner
 from corpus.sound.clip_audio import ClipMeasures
 from corpus.voices.affect_to_prosody import style_loudness
-from schemas.prompts import Point
+from schemas.prompts import BuiltinSpeaker, Point, Speaker
 from schemas.slots import PairSlot, QuerySlot
 
 QUERY, RESPONSE = "query", "response"
@@ -23,7 +24,9 @@ QUERY, RESPONSE = "query", "response"
 class ClipRequest:
     """Everything that shapes a clip; exactly one of `style` and `point` is given.
 
-    `loudness` is what the finished clip is brought to, LUFS.
+    `loudness` is what the finished clip is brought to, LUFS. `speaker` is who speaks, where the
+    builtin voice does and a recipe casts speakers; `design` says of a served model that the style
+    begins with the description of who speaks.
     """
 
     model: str
@@ -34,10 +37,16 @@ class ClipRequest:
     loudness: float
     style: str | None = None
     point: Point | None = None
+    speaker: BuiltinSpeaker | None = None
+    design: bool = False
 
     def digest(self) -> str:
         """SHA-256 of the request."""
-        plain = {"clip": asdict(self) | {"point": self.point and self.point.model_dump()}}
+        clip = asdict(self) | {"point": self.point and self.point.model_dump()}
+        # Requests of a corpus without a cast are those of releases that knew of none.
+        speaker, design = clip.pop("speaker"), clip.pop("design")
+        clip |= {"speaker": speaker.model_dump()} if speaker else {}
+        plain = {"clip": clip | ({"design": True} if design else {})}
         return sha256(orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
@@ -74,8 +83,9 @@ class ClipSlot:
         role: `QUERY` or `RESPONSE`.
         cell: what is counted together.
         text: what is said.
-        voice: who says it.
+        voice: who says it, as the voice knows them.
         manner: how.
+        speaker: who says it, if they are cast.
         heard_before: names of the clips by whose levels it is decided how, when they are made.
         manner_by: gives the manner by these levels, in dB.
     """
@@ -86,6 +96,7 @@ class ClipSlot:
     text: str
     voice: str
     manner: Manner
+    speaker: Speaker | None = None
     heard_before: tuple[str, ...] = ()
     manner_by: Callable[[Sequence[float]], Manner] | None = field(default=None, compare=False)
 
@@ -106,16 +117,26 @@ def clip_name(slot_id: str, role: str) -> str:
 
 def query_clip(blueprint: Blueprint, slot: QuerySlot, text: str) -> ClipSlot:
     """The clip of a query's text."""
-    voice, manner = blueprint.recipe.speech.query_voice, blueprint.query_manner(slot)
-    return ClipSlot(slot.id, QUERY, slot.cell, text, voice, manner)
+    speech, speaker = blueprint.recipe.speech, blueprint.plan.query_speaker(slot)
+    voice = voice_name(speech, speaker) if speaker else speech.query_voice
+    return ClipSlot(slot.id, QUERY, slot.cell, text, voice, blueprint.query_manner(slot), speaker)
 
 
 def response_clip(blueprint: Blueprint, pair: PairSlot, text: str) -> ClipSlot:
     """The clip of a response's text."""
-    voice, manner = blueprint.recipe.speech.response_voice, blueprint.response_manner(pair)
+    speech, speaker = blueprint.recipe.speech, blueprint.plan.response_speaker(pair)
     before = tuple(clip_name(name, QUERY) for name in blueprint.room(pair).heard_before(pair))
-    manner_by = partial(blueprint.response_manner, pair) if before else None
-    return ClipSlot(pair.id, RESPONSE, pair.cell, text, voice, manner, before, manner_by)
+    return ClipSlot(
+        pair.id,
+        RESPONSE,
+        pair.cell,
+        text,
+        voice_name(speech, speaker) if speaker else speech.response_voice,
+        blueprint.response_manner(pair),
+        speaker,
+        before,
+        partial(blueprint.response_manner, pair) if before else None,
+    )
 
 
 def clip_of(blueprint: Blueprint, slot: QuerySlot | PairSlot, text: str) -> ClipSlot:
@@ -129,7 +150,12 @@ def clip_request(
     blueprint: Blueprint, model: str, slot: ClipSlot, attempt: int, *, takes_points: bool
 ) -> ClipRequest:
     """The request that makes one attempt at one clip, of a voice that takes points or words."""
-    speech, point = blueprint.recipe.speech, slot.manner.point
+    speech, point, speaker = blueprint.recipe.speech, slot.manner.point, slot.speaker
+    design = speech.voice_design and speaker is not None
+    # The published run closes every style with a full stop.
+    style = f"{slot.manner.style}."
+    if design and speaker:
+        style = f"{speaker.description} {style}"
     return ClipRequest(
         model=model,
         voice=slot.voice,
@@ -137,7 +163,8 @@ def clip_request(
         language=speech.language,
         seed=blueprint.plan.seed(f"speech-{slot.role}", slot.id, attempt),
         loudness=round(style_loudness(speech.loudness, point.valence, point.arousal), 2),
-        # The published run closes every style with a full stop.
-        style=None if takes_points else f"{slot.manner.style}.",
+        style=None if takes_points else style,
         point=point if takes_points else None,
+        speaker=speaker.builtin if speaker and takes_points else None,
+        design=design,
     )

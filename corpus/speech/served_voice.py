@@ -45,8 +45,9 @@ _Waiting = tuple[ClipRequest, asyncio.Future[bytes | _Unmade]]
 class ServedVoice:
     """A voice behind one or more servers, which vLLM-Omni, SGLang-Omni and others offer.
 
-    The style goes as `instructions`. `language` and `seed` are fields beyond OpenAI's own; servers
-    that do not know them leave them aside.
+    The style goes as `instructions`, behind the description of who speaks where the model makes
+    voices from descriptions; `task_type` then says so, which vLLM-Omni asks for. `language` and
+    `seed` are fields beyond OpenAI's own, too; servers that do not know them leave them aside.
 
     Args:
         model: What the servers call the voice's model.
@@ -90,7 +91,7 @@ class ServedVoice:
                 input=request.text,
                 instructions=request.style or "",
                 response_format="wav",
-                extra_body={"language": request.language, "seed": request.seed},
+                extra_body={"language": request.language, "seed": request.seed, **_task(request)},
             )
             data = await answer.aread()
             if not data:
@@ -136,6 +137,7 @@ class ServedVoice:
                 "instructions": request.style or "",
                 "language": request.language,
                 "seed": request.seed,
+                **_task(request),
             }
             for request, _ in together
         ]
@@ -201,6 +203,11 @@ def _refusal(data: bytes) -> str | None:
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
     return code if _CODE.fullmatch(code) else None
+
+
+def _task(request: ClipRequest) -> dict[str, str]:
+    """What is said beside a request that has a voice made from its description."""
+    return {"task_type": "VoiceDesign"} if request.design else {}
 
 
 def _read_batch(reply: Any, count: int) -> list[bytes | _Unmade]:  # noqa: ANN401 (JSON)

@@ -1,13 +1,14 @@
 """One attempt at a clip: from the store or from the voice, and what refuses it.
 
-The rules are asked first, then, where the recipe has them, whoever listens to its words, then the
-judge that grades how it is delivered: each costs more than the one before.
+The rules are asked first, then, where the recipe has them, whoever listens to its words, then who
+knows the speakers, then the judge that grades how it is delivered.
 """
 
 import asyncio
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 
+from corpus.errors import SympatheiaError
 from corpus.judge.clip_judge import Asked, ClipJudge
 from corpus.judge.readable_answers import UNREADABLE
 from corpus.judge.rubrics import DELIVERY
@@ -16,8 +17,10 @@ from corpus.run.stage_tables import Row
 from corpus.run.stop_when_most_refused import FirstVerdicts
 from corpus.sound.clip_audio import ClipMeasures
 from corpus.sound.clip_rejection_rules import HeardClip, clip_rules, judge
+from corpus.sound.speaker_likeness import OTHER_SPEAKER
 from corpus.sound.speech_recognition import Listener
 from corpus.speech.clip_requests import ClipRequest, ClipSlot, Voice, clip_request
+from corpus.speech.speaker_references import SpeakerReferences, reference_slots
 
 POOR_DELIVERY = "judge_delivery"
 """The reason of a clip whose delivery the judge grades below the threshold."""
@@ -71,6 +74,7 @@ class Takes:
             self.rules, "clips", "listen to", "the voice or its server", _remedy
         )
         self.listener = Listener(run.store, run.blueprint.recipe.compute.dask)
+        self._references = self._of_the_cast()
 
     def request(self, slot: ClipSlot, attempt: int) -> ClipRequest:
         """What asks for an attempt at a slot."""
@@ -97,6 +101,9 @@ class Takes:
             error = await self.listener.word_error_rate(digest, slot.text)
             heard = replace(heard, word_error=error)
             verdict = judge(self.rules, heard)
+        if verdict.reason is None and self._references and slot.speaker:
+            heard = replace(heard, other_speaker=await self._references.compared(slot, digest))
+            verdict = judge(self.rules, heard)
         if verdict.reason is None and self._judge is not None:
             reason = await self._graded(self._judge, slot, digest)
             verdict = replace(verdict, reason=reason)
@@ -106,6 +113,37 @@ class Takes:
         else:
             self.first.on_file(slot.name, accepted=verdict.reason is None)
         return Take(attempt, digest, heard.word_error, verdict.reason, verdict.reported)
+
+    def _of_the_cast(self) -> SpeakerReferences | None:
+        """What clips are compared with, if speakers are to be told apart."""
+        cast, prompts = self._run.blueprint.plan.cast, self._run.blueprint.prompts
+        known = prompts.speaker_file
+        if cast is None or known is None or len(cast.speakers) < 2:
+            return None
+        if not self.rules.asks(OTHER_SPEAKER):
+            return None
+        slots = reference_slots(self._speech, cast.speakers, known.references)
+        return SpeakerReferences(slots, self._reference, self.listener.speaker)
+
+    async def _reference(self, slot: ClipSlot) -> str:
+        """The digest of a clip of a speaker that others are compared with.
+
+        Raises:
+            SympatheiaError: the rules refuse every attempt, or the voice failed for too long.
+        """
+        reasons: list[str | None] = []
+        for attempt in range(self._speech.max_attempts):
+            request = self.request(slot, attempt)
+            digest = request.digest()
+            measures, _ = await self._measures(request, digest, f"{slot.role} {slot.id}")
+            heard = HeardClip(measures, len(slot.text.split()))
+            reasons.append(judge(self.rules, heard).reason)
+            if reasons[-1] is None:
+                return digest
+        raise SympatheiaError(
+            f"The voice cannot speak as {slot.voice}: its clip of '{slot.text}' was refused as "
+            f"{', '.join(map(str, reasons))}. Mend the voice or its server, or cast another."
+        )
 
     async def _graded(self, judge: ClipJudge, slot: ClipSlot, digest: str) -> str | None:
         """Why the judge refuses a clip; None if it does not."""

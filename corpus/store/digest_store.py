@@ -47,6 +47,7 @@ SHAPES: dict[str, Shape] = {
     "transcripts": {"text": str},
     "prosody": {},
     "dnsmos": {"overall": float},
+    "speakers": {"float32": str},
     "naturalness": {"mos": float},
     "likeness": {"bertscore_f1": list, "rouge_l": list},
     "speech_tokens": {"tokens": list},
@@ -100,6 +101,7 @@ class Store:
         self.transcripts = kinds["transcripts"]
         self.prosody = kinds["prosody"]
         self.dnsmos = kinds["dnsmos"]
+        self.speakers = kinds["speakers"]
         self.naturalness = kinds["naturalness"]
         self.likeness = kinds["likeness"]
         self.speech_tokens = kinds["speech_tokens"]
@@ -113,7 +115,8 @@ class Store:
         Raises:
             OSError: the disk is full or fails.
         """
-        for records in (self.clip_measures, self.transcripts, self.prosody, self.dnsmos):
+        heard = (self.transcripts, self.prosody, self.dnsmos, self.speakers)
+        for records in (self.clip_measures, *heard):
             records.forget(digest)
 
     def let_go_of_clip(self, digest: str) -> None:

@@ -68,7 +68,7 @@ def query_request(
     """
     llm, plan = blueprint.recipe.llm, blueprint.plan
     about = plan.topic(slot, attempt) if topic is None else topic
-    messages = blueprint.room(slot).ask_query(slot, about, said)
+    messages = blueprint.ask_query(slot, about, said)
     return ChatRequest.sampled(
         llm.model, messages, llm.queries, plan.seed("query", slot.id, attempt)
     )

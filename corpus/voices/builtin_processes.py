@@ -5,6 +5,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from corpus.compute.worker_processes import worker_processes
 from corpus.voices.builtin_synthesis import Samples, Voice
+from schemas.prompts import BuiltinSpeaker
 
 _of_thread = threading.local()
 
@@ -14,7 +15,9 @@ def voice_processes(count: int) -> ProcessPoolExecutor:
     return worker_processes(count)
 
 
-def spoken(text: str, *, speaker: str, valence: float, arousal: float, seed: int) -> Samples:
+def spoken(
+    text: str, *, speaker: str | BuiltinSpeaker, valence: float, arousal: float, seed: int
+) -> Samples:
     """`Voice.speak` with a voice of this thread's own, loaded at the first call."""
     if not hasattr(_of_thread, "voice"):
         _of_thread.voice = Voice()

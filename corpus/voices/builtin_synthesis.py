@@ -10,7 +10,6 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from corpus.errors import InvalidInput, SympatheiaError
 from corpus.voices.affect_to_prosody import Delivery, delivery
 from schemas.audio import SAMPLE_RATE
+from schemas.prompts import BuiltinSpeaker
 
 MODEL_NAME = "sympatheia-voice-1"
 """Part of every clip's digest and row: a change to what is heard takes a new number."""
@@ -38,6 +38,14 @@ TILT_CENTRE_HZ = 1000.0
 TILT_OCTAVES = 3.0
 """The tilt turns around 1 kHz and stops three octaves away, 125 Hz and 8 kHz, past which it would
 only raise rumble and hiss."""
+MOST_BREATHINESS = 0.9
+"""From here on a voice whispers, and its pitch can no longer be told."""
+NASAL_HZ, NASAL_OCTAVES = (280.0, 900.0), 0.5
+"""Where the nose adds a resonance and where it takes one away, and how wide both are: textbook
+values for nasal vowels."""
+TREMOR_HZ, TREMOR_SEMITONES, JITTER = 5.0, 0.5, 0.35
+"""Of the roughest voice: trembles of old age come four to seven times a second; both sizes, in
+semitones, are where its words are still understood."""
 PAUSE_SECONDS = 0.40
 """Pause between two sentences at rate 1; shorter when speech is faster."""
 EDGE_SECONDS = 0.10
@@ -59,21 +67,14 @@ class Unspeakable(SympatheiaError, ValueError):
     """A text this voice cannot speak whole; the message says what stands in its way."""
 
 
-@dataclass(frozen=True)
-class Speaker:
-    """A voice made from the one network: pitch in semitones, formants as a factor."""
-
-    semitones: float
-    formants: float
-
-
-SPEAKERS: Mapping[str, Speaker] = MappingProxyType(
+SPEAKERS: Mapping[str, BuiltinSpeaker] = MappingProxyType(
     {
-        "wren": Speaker(semitones=0.0, formants=1.0),
+        "wren": BuiltinSpeaker(semitones=0.0, formants=1.0),
         # A fifth lower with a vocal tract a ninth longer: plainly another person.
-        "heron": Speaker(semitones=-7.0, formants=0.9),
+        "heron": BuiltinSpeaker(semitones=-7.0, formants=0.9),
     }
 )
+"""Who speaks where no others are described (`speakers.yaml` of a prompts folder)."""
 
 
 # What the library reads out, found by trying: anything else it drops without a word, among it six
@@ -121,13 +122,19 @@ class Voice:
         self._network: Any = Hibari(threads=1)
 
     def speak(
-        self, text: str, *, speaker: str, valence: float, arousal: float, seed: int
+        self,
+        text: str,
+        *,
+        speaker: str | BuiltinSpeaker,
+        valence: float,
+        arousal: float,
+        seed: int,
     ) -> Samples:
         """Speaks a text at a point of the valence-arousal plane.
 
         Args:
             text: English, one or more sentences, at most `MAX_CHARACTERS`.
-            speaker: A name in `SPEAKERS`.
+            speaker: A name in `SPEAKERS`, or another speaker as described.
             valence: -1 to 1.
             arousal: -1 to 1.
             seed: Non-negative; draws the noise in the sound, and nothing else.
@@ -139,17 +146,19 @@ class Voice:
             Unspeakable: If part of the text would not be heard.
             InvalidInput: If the speaker, the point or the seed does not exist.
         """
-        if speaker not in SPEAKERS:
+        who = SPEAKERS.get(speaker) if isinstance(speaker, str) else speaker
+        if who is None:
             raise InvalidInput(f"no speaker '{speaker}'; there are {', '.join(SPEAKERS)}")
         if seed < 0:
             raise InvalidInput(f"seed {seed} is negative")
         style = delivery(valence, arousal)
         rng = np.random.default_rng(seed)
-        pause = np.zeros(round((PAUSE_SECONDS / style.rate - 2 * EDGE_SECONDS) * SAMPLE_RATE))
+        rate = style.rate * who.rate
+        pause = np.zeros(round((PAUSE_SECONDS / rate - 2 * EDGE_SECONDS) * SAMPLE_RATE))
         parts: list[_Array] = []
         for sounds in self._sounds(text):
             plain, f0 = self._plain(sounds, rng)
-            parts += [pause, _trimmed(_restyle(plain, f0, style, SPEAKERS[speaker]))]
+            parts += [pause, _trimmed(_restyle(plain, f0, style, who, rng))]
         return _soft_limit(_at_level(np.concatenate(parts[1:]), style.level)).astype(np.float32)
 
     def _sounds(self, text: str) -> list[str]:
@@ -178,8 +187,10 @@ class Voice:
         return dsp.synth(*parts, rng).astype(np.float64), parts[-1].astype(np.float64)
 
 
-def _restyle(plain: _Array, f0: _Array, style: Delivery, speaker: Speaker) -> _Array:
-    """One sentence's samples taken apart by WORLD and put together in a style."""
+def _restyle(
+    plain: _Array, f0: _Array, style: Delivery, speaker: BuiltinSpeaker, rng: np.random.Generator
+) -> _Array:
+    """One sentence's samples taken apart by WORLD and put together in a style, by a speaker."""
     times = np.arange(0.0, len(plain) / SAMPLE_RATE, FRAME_MS / 1000.0)
     pitch = _pitch_at(times, f0)
     envelope = pyworld.cheaptrick(plain, pitch, times, SAMPLE_RATE)
@@ -188,13 +199,21 @@ def _restyle(plain: _Array, f0: _Array, style: Delivery, speaker: Speaker) -> _A
         envelope = np.exp(_warped(np.log(envelope), speaker.formants))
         aperiodicity = _warped(aperiodicity, speaker.formants)
     # A power below 1 lifts quiet noise most and leaves what is all noise (1.0) alone.
-    aperiodicity = np.ascontiguousarray(aperiodicity ** (1.0 - style.breathiness))
-    envelope = np.ascontiguousarray(envelope * _tilt_gain(envelope.shape[1], style.tilt))
-    pitch = _moved(pitch, style.semitones + speaker.semitones, style.pitch_range)
+    breathiness = min(style.breathiness + speaker.breathiness, MOST_BREATHINESS)
+    aperiodicity = np.ascontiguousarray(aperiodicity ** (1.0 - breathiness))
+    gain = _tilt_gain(envelope.shape[1], style.tilt + speaker.tilt)
+    if speaker.nasality:
+        gain = gain * _nasal_gain(envelope.shape[1], speaker.nasality)
+    envelope = np.ascontiguousarray(envelope * gain)
+    pitch = _moved(
+        pitch, style.semitones + speaker.semitones, style.pitch_range * speaker.pitch_range
+    )
+    if speaker.roughness:
+        pitch = _rough(pitch, speaker.roughness, rng)
     # The rate is set here: the network's own speed counts whole frames per sound, so it moves in
     # leaps (27 % longer to shorter between 1.30 and 1.35).
     sound: _Array = pyworld.synthesize(
-        pitch, envelope, aperiodicity, SAMPLE_RATE, FRAME_MS / style.rate
+        pitch, envelope, aperiodicity, SAMPLE_RATE, FRAME_MS / (style.rate * speaker.rate)
     )
     return sound
 
@@ -240,6 +259,25 @@ def _tilt_gain(bins: int, tilt: float) -> _Array:
     octaves = np.log2(np.maximum(frequencies, 1.0) / TILT_CENTRE_HZ)
     gain: _Array = 10.0 ** (tilt * np.clip(octaves, -TILT_OCTAVES, TILT_OCTAVES) / 10.0)
     return gain
+
+
+def _nasal_gain(bins: int, nasality: float) -> _Array:
+    """Power gain per bin (bins,) of a resonance of the nose with the gap above it."""
+    frequencies = np.maximum(np.linspace(0.0, SAMPLE_RATE / 2, bins), 1.0)
+    peak, gap = (
+        np.exp(-0.5 * (np.log2(frequencies / centre) / NASAL_OCTAVES) ** 2) for centre in NASAL_HZ
+    )
+    gain: _Array = 10.0 ** (nasality * (peak - gap) / 10.0)
+    return gain
+
+
+def _rough(pitch: _Array, roughness: float, rng: np.random.Generator) -> _Array:
+    """Pitch that trembles slowly and jitters from frame to frame, as that of old voices does."""
+    seconds = np.arange(len(pitch)) * FRAME_MS / 1000.0
+    tremor = np.sin(2.0 * np.pi * (TREMOR_HZ * seconds + rng.random()))
+    semitones = roughness * (TREMOR_SEMITONES * tremor + rng.standard_normal(len(pitch)) * JITTER)
+    moved = np.clip(pitch * np.exp2(semitones / 12.0), *F0_LIMITS_HZ)
+    return np.where(pitch > 0.0, moved, 0.0)
 
 
 def _frame_power(sound: _Array) -> _Array:

@@ -5,13 +5,16 @@ import itertools
 import math
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
 import pyworld
 
 from corpus.errors import InvalidInput
+from corpus.plan.prompt_files import BUNDLED, load_prompts
 from corpus.sound.clip_audio import encode_flac, measure
+from corpus.sound.speaker_likeness import embedding
 from corpus.voices.affect_to_prosody import delivery
 from corpus.voices.builtin_synthesis import (
     CEILING,
@@ -221,3 +224,32 @@ def test_an_argument_that_does_not_exist_is_refused(voice, changed, named):
     arguments = {"speaker": QUERY, "valence": 0.0, "arousal": 0.0, "seed": 0} | changed
     with pytest.raises(InvalidInput, match=named):
         voice.speak("Hello.", **arguments)
+
+
+def test_a_speaker_as_described_speaks_within_the_rules_at_the_ends_of_the_plane(voice):
+    text = "Does she need a permit to set up a fan close to the shelf?"
+    speakers = load_prompts(BUNDLED, "full", ("speakers",)).speakers
+    assert len(speakers) == 16
+    for speaker in speakers:
+        clip = voice.speak(text, speaker=speaker.builtin, valence=-1.0, arousal=1.0, seed=0)
+        assert problem(encode_flac(clip), len(text.split())) is None
+
+
+def test_speakers_are_told_apart_by_the_network_that_listens(voice):
+    speakers = {s.name: s.builtin for s in load_prompts(BUNDLED, "full", ("speakers",)).speakers}
+    texts = ("We waited all day by the river.", "You sign the form and send it home.")
+
+    def heard(name, text):
+        clip = voice.speak(text, speaker=speakers[name], valence=0.0, arousal=0.0, seed=0)
+        return embedding(encode_flac(clip))
+
+    names = ("mia", "clara", "finn", "otto")
+    first, second = (np.stack([heard(name, text) for name in names]) for text in texts)
+    assert np.linalg.norm(first, axis=1) == pytest.approx(np.ones(len(names)), abs=1e-5)
+    assert (first @ second.T).argmax(axis=1).tolist() == [0, 1, 2, 3]
+
+
+def test_every_speaker_of_the_prompts_is_two_of_their_age_and_gender():
+    speakers = load_prompts(BUNDLED, "full", ("speakers",)).speakers
+    assert set(Counter((one.gender, one.age) for one in speakers).values()) == {2}
+    assert len({(one.gender, one.age) for one in speakers}) == 8

@@ -146,6 +146,10 @@ class Dialogue(SubsetRoom):
         point = Point(valence=place.valence, arousal=place.arousal)
         return Manner(_felt_at(place, self._anchors).query_style, point)
 
+    def response_cast(self, slot: PairSlot) -> str:
+        """The dialogues: whoever answers in one does so to its end."""
+        return slot.query.drawn_with
+
     def response_manner(self, slot: PairSlot, levels: Sequence[float] = ()) -> Manner:
         """As suits the turn's feeling, or how loud the user's turns were until then."""
         if not self.listens:

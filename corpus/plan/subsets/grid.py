@@ -61,6 +61,10 @@ class Grid(Neutral):
         """Asks for a response that suits the slot's point."""
         return _ask(self._prompts, self._anchors, _place_of(slot), query)
 
+    def response_cast(self, slot: PairSlot) -> str:
+        """The points of a number: a query has one of each, where anchors may come twice."""
+        return f"{self.name}-{slot.id.rpartition('-')[2]}"
+
     def target(self, slot: PairSlot) -> Anchor:
         """The blend of the anchors around the slot's point, as if it were one."""
         place = _place_of(slot)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from corpus.plan.prompt_files import ANNOTATE, Prompts
+from corpus.plan.prompt_files import ANNOTATE, CAST, OWN_FILES, Prompts
 from corpus.plan.subsets.dialogue import Dialogue
 from corpus.plan.subsets.emotional import Emotional
 from corpus.plan.subsets.grid import Grid
@@ -27,19 +27,21 @@ def known_to(recipe: Recipe) -> tuple[type[SubsetRoom], ...]:
 
 
 def own_templates(recipe: Recipe) -> tuple[str, ...]:
-    """Names of the optional subsets of a recipe, whose templates are in folders of their own."""
-    return tuple(room.name for room in known_to(recipe) if room.optional)
+    """Names of what a recipe has that not every corpus has, and brings templates of its own."""
+    optional = tuple(room.name for room in known_to(recipe) if room.optional)
+    return (*optional, CAST) if recipe.speech.cast else optional
 
 
 def there(folder: Path, template_set: str) -> tuple[str, ...]:
-    """What a set of templates of a prompts folder has a folder for: optional subsets and more."""
+    """What a prompts folder has of optional subsets and more, for a set of templates."""
     templates = folder / "templates" / template_set
     names = [*(name for name, room in ROOMS.items() if room.optional), ANNOTATE]
-    return tuple(name for name in names if (templates / name).is_dir())
+    found = tuple(name for name in names if (templates / name).is_dir())
+    return (*found, CAST) if (folder / OWN_FILES[CAST]).is_file() else found
 
 
 def require_rendered(prompts: Prompts) -> None:
-    """Passes if the templates of the optional subsets that prompts are loaded for render.
+    """Passes if the templates of what prompts are loaded for beside every corpus's render.
 
     Raises:
         InvalidInput: one is missing or does not render.
@@ -49,6 +51,8 @@ def require_rendered(prompts: Prompts) -> None:
         if room.name in prompts.more:
             for _ in room.samples(prompts, anchors):
                 pass
+    for speaker in prompts.speakers:
+        prompts.with_profile([{"role": "user", "content": "-"}], speaker)
 
 
 def rooms_of(

@@ -125,6 +125,14 @@ class SubsetRoom(ABC):
     def query_manner(self, slot: QuerySlot) -> Manner:
         """How a query is spoken."""
 
+    def query_cast(self, slot: QuerySlot) -> str:
+        """Within what speakers of queries take turns, by the numbers of the queries."""
+        return slot.drawn_with
+
+    def response_cast(self, slot: PairSlot) -> str:
+        """Within what speakers of responses take turns, by the numbers of the queries."""
+        return slot.cell
+
     def response_manner(self, slot: PairSlot, levels: Sequence[float] = ()) -> Manner:
         """How a response is spoken.
 
