@@ -5,7 +5,17 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from corpus.report.chart_parts import BLUE, GREEN, ORANGE, RED, ROLES, Chart, bars, styled
+from corpus.report.chart_parts import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    ROLES,
+    Chart,
+    bars,
+    styled,
+)
 from corpus.report.report_data import Facts
 from corpus.speech.clip_requests import QUERY
 
@@ -155,6 +165,9 @@ def refused(facts: Facts) -> list[Chart]:
     return charts
 
 
+_STAGES = {"queries": BLUE, "responses": GREEN, "annotations": PURPLE}
+
+
 def _acceptance(acceptance: dict[str, dict[str, float]]) -> Chart:
     figure = go.Figure(
         [
@@ -162,10 +175,10 @@ def _acceptance(acceptance: dict[str, dict[str, float]]) -> Chart:
                 x=list(cells),
                 y=list(cells.values()),
                 name=stage,
-                marker_color=colour,
+                marker_color=_STAGES[stage],
                 hovertemplate="%{x}: %{y:.1%}<extra>" + stage + "</extra>",
             )
-            for (stage, cells), colour in zip(acceptance.items(), (BLUE, GREEN), strict=True)
+            for stage, cells in acceptance.items()
         ]
     )
     styled(figure, "", "share kept", 420)

@@ -14,7 +14,7 @@ from corpus.plan.recipe_files import (
 
 
 def test_bundled_recipes_are_the_contracts(prompts):
-    assert bundled() == ["demo", "sympatheia-18k"]
+    assert bundled() == ["demo", "sympatheia-18k", "sympatheia-plus"]
     full = load_recipe("sympatheia-18k")
     assert full.llm.model == "Qwen/Qwen3-32B"
     queries, responses = full.llm.queries, full.llm.responses
