@@ -22,6 +22,7 @@ os.environ["HF_DATASETS_OFFLINE"] = "1"
 
 from corpus.plan.prompt_files import BUNDLED, Prompts, load_prompts
 from corpus.plan.recipe_files import load_recipe
+from corpus.run.cache_folder import cache_folder
 from schemas.recipe import Recipe
 
 SHARED = "TESTS_SHARE"
@@ -69,8 +70,19 @@ def pytest_configure(config: pytest.Config) -> None:
     """One folder for what all processes of a session share; they inherit its name."""
     if SHARED not in os.environ:
         config.shared = os.environ[SHARED] = tempfile.mkdtemp(prefix="tests-")
-        # What an earlier session remembers must not decide what this one shows.
-        os.environ["XDG_CACHE_HOME"] = f"{config.shared}/cache"
+        _begin_a_cache(Path(config.shared) / "cache")
+
+
+def _begin_a_cache(folder: Path) -> None:
+    """The user's cache without what checks remember.
+
+    What an earlier session found must not decide what this one shows.
+    """
+    (folder / "sympatheia").mkdir(parents=True)
+    for kept in cache_folder().glob("*"):
+        if kept.name != "checks":
+            (folder / "sympatheia" / kept.name).symlink_to(kept)
+    os.environ["XDG_CACHE_HOME"] = str(folder)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
