@@ -13,6 +13,7 @@ from corpus.sound.clip_rejection_rules import clip_rules
 from corpus.sound.speaker_likeness import OTHER_SPEAKER, require_network
 from corpus.speech.builtin_voice import require_speakers
 from corpus.text.annotation.empathy import annotation_rules
+from corpus.text.text_stage import require_openings
 from corpus.text.wording.text_rules import TextRules
 from schemas.names import STAGES
 from schemas.orders import CorpusOrder
@@ -63,6 +64,8 @@ def resolve(order: CorpusOrder) -> Resolved:
             f"{order.until} and packs none. Set until to '{STAGES[-1]}', or leave review out."
         )
     blueprint = Blueprint.named(order.recipe, order.overrides)
+    if order.until == "queries":
+        require_openings(blueprint.plan)
     TextRules(blueprint)  # refuses what the recipe says of rules that there are not
     annotation_rules(blueprint.recipe.annotate.rules)  # likewise
     rules = clip_rules(blueprint.recipe.speech.rules)  # likewise

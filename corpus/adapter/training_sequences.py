@@ -56,20 +56,21 @@ _TEXT = ("response_text", "valence", "arousal")
 def affect_dropout(
     pairs: Iterable[PairSlot], seed: int, fraction: float = AFFECT_DROPOUT
 ) -> list[str]:
-    """The ids of the emotional pairs that lose their affect, sorted.
+    """The ids of the pairs whose queries show a feeling that lose their affect, sorted.
 
     They follow from the plan and the seed alone. Of n pairs it is round(fraction * n), evenly
-    spread: after each anchor as many are dropped as the fraction of all pairs up to there asks for.
+    spread: after each anchor, and after the dialogues, as many are dropped as the fraction of all
+    pairs up to there asks for.
 
     Args:
         pairs: The slots of a plan, in its order.
         seed: Of the recipe.
-        fraction: Of the emotional subset.
+        fraction: Of the pairs whose queries show a feeling in their words.
     """
     emotional = (pair for pair in pairs if ROOMS[pair.query.subset].in_words)
     dropped: list[str] = []
     seen = 0
-    for _, cell in groupby(emotional, key=lambda pair: pair.cell):
+    for _, cell in groupby(emotional, key=lambda pair: pair.query.drawn_with):
         ids = sorted(
             (pair.id for pair in cell),
             key=lambda name: sha256(f"{seed}/affect/{name}".encode()).digest(),

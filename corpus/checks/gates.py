@@ -205,7 +205,8 @@ GATES = (
         "speaker_balance",
         "how many clips one speaker has more than another, where they differ most",
         "clips",
-        "Within a cell and a split speakers take turns, so that no emotion is one person's.",
+        "Within a cell and a split speakers take turns; in the grid by the number of the point, "
+        "in dialogues from one to the next.",
         1,
     ),
     Gate(
@@ -253,14 +254,14 @@ GATES = (
         "query_similarity",
         "the nearest two queries",
         "cosine",
-        "All queries are embedded anew. The limit is the recipe's `dedup.threshold`.",
+        "Embedded anew; of a dialogue the first. The limit is the recipe's `dedup.threshold`.",
         None,
     ),
     Gate(
         "query_similarity_across_splits",
         "the nearest two queries of different splits",
         "cosine",
-        "Nothing that is evaluated was trained on in other words. The limit is the recipe's "
+        "No such query that is evaluated was trained on in other words. The limit is the recipe's "
         "`dedup.threshold`.",
         None,
     ),

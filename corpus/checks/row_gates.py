@@ -8,6 +8,7 @@ import numpy as np
 from corpus.checks.inspection import QUERIES, TEXTS, Inspection
 from corpus.dataset.dataset_folder import DatasetFolder, Row, split_of
 from corpus.embedding.embedding_process import EmbeddingProcess
+from corpus.plan.subsets.subset import Exchange
 from corpus.text.near_duplicate_queries import Accepted, Vectors
 from corpus.text.wording.cleaning import clean
 from corpus.text.wording.text_rules import TextRules
@@ -130,6 +131,7 @@ def check_texts(look: Inspection) -> dict[str, str]:
     rules = TextRules(dataset.blueprint)
     queries: dict[str, str] = {}
     responses: dict[bytes, str] = {}
+    said: list[Exchange] = []
     for _, row in dataset.first_rows():
         slot_id, query, response = row["id"], row["query_text"], row["response_text"]
         slot = dataset.slots[slot_id]
@@ -145,12 +147,15 @@ def check_texts(look: Inspection) -> dict[str, str]:
         for text in (query, response):
             if clean(text) != text:
                 gates.offend("not_clean", f"{slot_id}: {text:.60}")
-        reason = rules.query(slot.query, query).reason
+        said = [] if slot.query.opens else said
+        reason = rules.query(slot.query, query, said).reason
         if reason:
             gates.offend("query_rule", f"{slot_id}: {reason}")
-        reason = rules.response(slot, query, response).reason
+        reason = rules.response(slot, query, response, said).reason
         if reason:
             gates.offend("response_rule", f"{slot_id}: {reason}")
+        if slot.query.turn:
+            said.append(Exchange(query, response))
     return queries
 
 

@@ -15,7 +15,8 @@ from corpus.dataset.manifest import NAME, facts_of, read_manifest, write_manifes
 from corpus.plan.blueprint import Blueprint
 from corpus.plan.slot_layout import Plan
 from corpus.store.files import write_whole
-from schemas.slots import SPLITS, SUBSETS, TEXT
+from schemas.recipe import Speech
+from schemas.slots import DIALOGUE, SPLITS, SUBSETS, TEXT
 from schemas.tables import SOUNDS, features
 
 CARD = "README.md"
@@ -118,10 +119,12 @@ def write_card(
         tts_model=tts_model,
         facts=spoken,
         cast=cast,
+        voices=_voices(recipe.speech, len(cast)),
+        talks=DIALOGUE in plan.rooms,
         rooms=list(plan.rooms.values()),
         rows=rows,
         hours=sum(fact.seconds for fact in spoken) / 3600,
-        queries=plan.query_count,
+        queries=sum(slot.opens for slot in plan.queries()),
         counts=_counts(plan),
         imported=plan.layout is not None,
         review=review,
@@ -129,6 +132,13 @@ def write_card(
     )
     text = f"---\n{metadata.to_yaml()}\n---\n\n{body.strip()}\n"
     (folder / CARD).write_text(text, encoding="utf-8")
+
+
+def _voices(speech: Speech, cast: int) -> str:
+    """How many voices there are: the cast's, and a single one where one role has none."""
+    if not cast:
+        return "two"
+    return str(cast + (not speech.query_voices) + (not speech.response_voices))
 
 
 def add_figures(folder: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[Path]:

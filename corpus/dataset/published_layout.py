@@ -41,7 +41,7 @@ from corpus.store.files import take_name
 from schemas.audio import SAMPLE_RATE
 from schemas.recipe import BLOCK, Recipe
 from schemas.slots import EMOTIONAL, NEUTRAL, SPLITS, SUBSETS, PairSlot, Split
-from schemas.tables import ROWS
+from schemas.tables import ADDED, rows_with
 
 UNKNOWN_TOPIC = "unknown"
 _NAME = r"[A-Za-z][A-Za-z0-9_]*?"
@@ -96,8 +96,9 @@ def export(folder: Path, output: Path) -> int:
     unfinished = output.with_name(f".{output.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
+        columns = rows_with(dataset.blueprint.plan.columns).names
         for subset in SUBSETS:
-            for path, row in dataset.rows(subset, ROWS.names):
+            for path, row in dataset.rows(subset, columns):
                 _export_row(dataset.slots[row["id"]], path, whole_row(path, row), unfinished)
         take_name(unfinished, output)
     finally:
@@ -126,9 +127,8 @@ def _export_row(slot: PairSlot, path: Path, row: Row, root: Path) -> None:
         pair = {"index": index, "query_index": query_index, **shared}
         pair["response_emotion"] = _label(answered)
         pair |= {name: row[name] for name in ("valence", "arousal") if slot.place}
-        if turn := slot.query.turn:
-            pair |= {"dialogue": _query_index(turn.dialogue), "turn": turn.number}
     pair |= {"response_text": row["response_text"], "topic": row["topic"]}
+    pair |= {name: row[name] for name in ADDED if row.get(name) is not None}
     _append(_metadata(root, subset, "text_pairs", split), pair)
     query = _clip_path(root, subset, split, QUERY, asked, query_index)
     if not query.exists():

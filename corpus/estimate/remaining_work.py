@@ -187,7 +187,7 @@ class _Look:
     def _opinions(self, pair: PairSlot, query: str, response: str) -> Iterator[Mapping[str, Any]]:
         for grader in graders(self._blueprint):
             for tried in range(TRIES):
-                request = grader.request(pair, query, response, tried)
+                request = grader.request(pair, query, response, tried, self._said)
                 answer = self._store.completions.get(request.digest())
                 if answer is None:
                     break

@@ -127,7 +127,7 @@ def _attempts(blueprint: Blueprint, kind: str) -> list[list[ChatRequest]]:
             found.append([annotation_request(blueprint, pair, query, response, 0, said)])
             continue
         found.append([response_request(blueprint, pair, query, 0, said)])
-        found[-1] += [one.request(pair, query, response, 0) for one in graders(blueprint)]
+        found[-1] += [one.request(pair, query, response, 0, said) for one in graders(blueprint)]
     return found
 
 

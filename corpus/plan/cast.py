@@ -1,8 +1,8 @@
 """Who speaks: the speakers that a recipe casts, in turns that its seed draws.
 
 The slots of a cell and a split are laid out in blocks of as many as there are speakers, and each
-block has every speaker once, in an order of its own. So within a cell no speaker has more than one
-slot more than another, and a corpus that grows leaves everyone the slots they have.
+block has every speaker once, in an order of its own. So within a cell and a split no speaker has
+more than one slot more than another, and a corpus that grows leaves everyone the slots they have.
 """
 
 from collections.abc import Mapping

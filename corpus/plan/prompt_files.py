@@ -183,10 +183,30 @@ class Prompts:
         """Asks for a response to a neutral query, given that the user feels as the anchor does."""
         return self.render("neutral_response", {"anchor": anchor, "query": query})
 
-    def judge(self, anchor: Anchor, query: str, response: str, *, in_words: bool) -> list[Message]:
-        """Asks for grades of a pair; `in_words`: whether the query's words show the feeling."""
+    def judge(
+        self,
+        anchor: Anchor,
+        query: str,
+        response: str,
+        *,
+        in_words: bool,
+        said: Sequence[object] = (),
+    ) -> list[Message]:
+        """Asks for grades of a pair.
+
+        Args:
+            anchor: what the response is suited to.
+            query: its words.
+            response: likewise.
+            in_words: whether the query's words show the feeling.
+            said: what was said before, in a dialogue, which has a template of its own for that.
+        """
         values = {"anchor": anchor, "query": query, "response": response, "in_words": in_words}
-        return self.render("judge", values)
+        return (
+            self.render("dialogue/judge", values | {"said": said})
+            if said
+            else self.render("judge", values)
+        )
 
     def empathy(
         self,

@@ -195,7 +195,9 @@ def _range_of(field: Schema, defs: Mapping[str, Schema]) -> str:
     ]
     if "minimum" in field and "maximum" in field:
         limits = [f"{_number(field['minimum'])} to {_number(field['maximum'])}"]
-    if field.get("minLength") or field.get("minItems"):
+    if field.get("minItems", 0) > 1 and field["minItems"] == field.get("maxItems"):
+        limits.append(f"{field['minItems']} of them")
+    elif field.get("minLength") or field.get("minItems"):
         limits.append("not empty")
     return ", ".join(limits)
 

@@ -151,7 +151,7 @@ class Writing:
             if first.culprit:
                 raise SympatheiaError(first.sentence())
         if self.written.exhausted:
-            raise SympatheiaError(self.written.shortage(self._llm.max_attempts))
+            raise SympatheiaError(self.written.shortage(self._plan, self._llm.max_attempts))
         return self.written
 
     async def _resume(self) -> None:
@@ -312,7 +312,7 @@ class Writing:
         asked, kept = attempt.asked, attempt.kept
         grader, slot = self._kind(asked.due).graders[number], asked.due.slot
         assert isinstance(slot, PairSlot)
-        request = grader.request(slot, asked.query, attempt.said.text, tried)
+        request = grader.request(slot, asked.query, attempt.said.text, tried, asked.said)
         what = f"{grader.says} {slot.id}, attempt {kept.attempt}"
         opinion = grader.read((await self._answer(request, request.digest(), what))[0])
         if opinion is None and tried + 1 < TRIES:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from corpus.errors import SympatheiaError
 from corpus.plan.blueprint import Blueprint
+from corpus.plan.slot_layout import Plan
 from corpus.plan.subsets.subset import Exchange
 from corpus.run.run_folder import RunFolder
 from corpus.run.stage_tables import Row, read_rows
@@ -176,9 +177,11 @@ class Written:
         """Whether so many slots ran out of attempts that the others are not tried any more."""
         return len(self.exhausted) > GIVE_UP_AFTER
 
-    def shortage(self, attempts: int) -> str:
+    def shortage(self, plan: Plan, attempts: int) -> str:
         """The sentence about the slots that stayed empty after so many attempts each."""
-        cells = Counter(slot_id.rpartition("-")[0] for slot_id in self.exhausted)
+        cell = {pair.id: pair.cell for pair in plan.pairs()}
+        cell |= {slot.id: slot.cell for slot in plan.queries()}
+        cells = Counter(cell[slot_id] for slot_id in self.exhausted)
         slot_id, reasons = next(iter(self.exhausted.items()))
         why = ", ".join(f"{reason} {times}x" for reason, times in reasons.most_common())
         return (

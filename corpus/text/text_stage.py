@@ -67,11 +67,8 @@ async def _write(
     """
     folder, plan, store = run.folder, run.blueprint.plan, run.store
     stages = (QUERY_STAGE, RESPONSE_STAGE) if with_responses else (QUERY_STAGE,)
-    if not with_responses and any(not slot.opens for slot in plan.queries()):
-        raise InvalidInput(
-            "--until queries: the later queries of a dialogue follow on responses. Use --until "
-            "responses."
-        )
+    if not with_responses:
+        require_openings(plan)
     stamp = Stamp(folder.root / "tables" / "texts.json", folder.root)
     made_from = _inputs(run)
     reports = REPORT in run.blueprint.recipe.text.rules.values()
@@ -106,6 +103,19 @@ async def _write(
         stamp.put(made_from, tables)
 
 
+def require_openings(plan: Plan) -> None:
+    """Passes if every query can be written before any response.
+
+    Raises:
+        InvalidInput: some follow on responses.
+    """
+    if any(not slot.opens for slot in plan.queries()):
+        raise InvalidInput(
+            "until queries: the later queries of a dialogue follow on responses. Build until "
+            "responses, or set dialogue.dialogues to 0."
+        )
+
+
 def _inputs(run: OpenRun) -> str:
     """What the texts follow from, beside the answers."""
     blueprint = run.blueprint
@@ -113,6 +123,8 @@ def _inputs(run: OpenRun) -> str:
         include={"seed", "anchors", "split", "llm", "text", "dedup", *blueprint.plan.subsets},
         exclude={"llm": SERVING},
     )
+    # Who speaks a query shows in how it is asked for.
+    shaping += blueprint.recipe.speech.model_dump_json(include={"query_voices", "eval_voices"})
     return f"{shaping} {blueprint.prompts.digest} {run.strikes.digest} {code_digest()}"
 
 

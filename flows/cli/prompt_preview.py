@@ -37,6 +37,7 @@ def print_preview(blueprint: Blueprint, anchor: str, count: int) -> None:
     small = recipe.model_copy(
         update={
             "anchors": (anchor,),
+            "annotate": recipe.annotate.model_copy(update={"empathy": False}),
             "emotional": recipe.emotional.model_copy(update={"pairs_per_anchor": count}),
             **{
                 name: getattr(recipe, name).model_copy(update={room.size: 0})

@@ -180,6 +180,16 @@ def test_the_count_is_exact_and_evenly_spread(per_anchor, fraction):
     assert all(abs(of[anchor] - fraction * per_anchor) <= 1 for anchor in of)
 
 
+def test_of_dialogues_each_turn_may_lose_it():
+    settings = ("dialogue.dialogues=300", "dialogue.turns=[3, 3]", "emotional.pairs_per_anchor=0")
+    recipe: Recipe = load_recipe("sympatheia-18k", settings)
+    dropped = affect_dropout(Plan(recipe, recipe_prompts(recipe)).pairs(), 18)
+    assert len(dropped) == 300
+    turns = Counter(name[-2:] for name in dropped)
+    assert set(turns) == {"01", "02", "03"}
+    assert min(turns.values()) > 70
+
+
 def test_which_lose_it_follows_from_the_seed_and_hardly_changes_as_a_corpus_grows():
     assert affect_dropout(pairs_of(50), 18) == affect_dropout(pairs_of(50), 18)
     assert affect_dropout(pairs_of(50), 18) != affect_dropout(pairs_of(50), 19)

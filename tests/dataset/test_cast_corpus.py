@@ -107,6 +107,19 @@ def test_a_cast_asks_no_text_anew_where_the_templates_have_no_profile(tmp_path):
         assert (cast > 0, server.count) == (True, 0)
 
 
+def test_another_cast_has_queries_written_anew_where_the_templates_have_a_profile(tmp_path):
+    folder = tmp_path / "cast"
+    run, _ = texts_of(folder)
+    others = ('speech.query_voices=["walter"]', *CAST[1:])
+    with FakeTextServer() as server:
+        recipe = write_recipe(folder / "r.toml", server.base_url, ANCHORS)
+        write_run(run.root, recipe, *SIZE, *others)
+        asked = server.count
+        fresh = write_run(tmp_path / "fresh", recipe, *SIZE, *others)
+    assert asked > 0
+    assert fresh.queries.read_bytes() == run.queries.read_bytes()
+
+
 class SwappedVoice(RememberingVoice):
     """The builtin voice, which has each of lena's queries spoken by otto at first."""
 

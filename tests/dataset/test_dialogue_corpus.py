@@ -155,6 +155,12 @@ def test_the_published_layout_takes_every_turn_out(spoken, tmp_path):
         "Dialogue_" + row["id"].removeprefix("dialogue-").replace("-", "_")
         for row in Corpus.open(spoken)
     }
+    rows_of = {
+        row["id"].removeprefix("dialogue-").replace("-", "_"): row for row in Corpus.open(spoken)
+    }
+    for line in lines:
+        row = rows_of[line["index"].removeprefix("Dialogue_")]
+        assert [line[name] for name in COLUMNS] == [row[name] for name in COLUMNS]
     wavs = list((tmp_path / "theirs" / "Dialogue").rglob("*.wav"))
     assert len(wavs) == 2 * len(lines)
 

@@ -191,6 +191,34 @@ def test_a_corpus_without_them_is_as_before_and_one_that_gives_them_up_too(
     assert "empathy" not in manifest
 
 
+def test_what_stands_stays_when_a_rule_is_loosened(recipe, behaving, tmp_path):
+    twice = json.dumps(GOOD.model_dump() | {"goal": GOOD.cause})
+
+    def behave(body, n):
+        first = kind_of(body) == "annotation" and body["seed"] % 2
+        return completion(twice) if first else None
+
+    behaving.behave = behave
+    run = write_run(tmp_path / "run", recipe, *ANNOTATED)
+    tables = [path.read_bytes() for path in (run.annotations, run.rejects)]
+    assert {row["attempt"] for row in rows(run.annotations)} > {0}
+    write_run(run.root, recipe, *ANNOTATED, "annotate.rules.said_twice=false")
+    assert [path.read_bytes() for path in (run.annotations, run.rejects)] == tables
+
+
+def test_annotations_that_failed_leave_nothing_when_they_are_given_up(recipe, behaving, tmp_path):
+    plain = write_run(tmp_path / "plain", recipe, *GRIDDED)
+    behaving.behave = lambda body, n: (
+        completion(json.dumps(GOOD.model_dump() | {"goal": GOOD.cause}))
+        if kind_of(body) == "annotation"
+        else None
+    )
+    with pytest.raises(SympatheiaError, match="said_twice"):
+        write_run(tmp_path / "run", recipe, *ANNOTATED)
+    run = write_run(tmp_path / "run", recipe, *GRIDDED)
+    assert run.rejects.read_bytes() == plain.rejects.read_bytes()
+
+
 def test_the_templates_are_needed_and_counted_only_where_they_are_used(recipe, tmp_path):
     plain, with_them = (Blueprint.named(str(recipe), setting) for setting in (GRIDDED, ANNOTATED))
     assert plain.prompts.digest != with_them.prompts.digest

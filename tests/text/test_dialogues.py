@@ -6,11 +6,11 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from corpus.errors import InvalidInput
+from corpus.errors import InvalidInput, SympatheiaError
 from corpus.servers.retry_and_failover import EndpointsFailed
 from tests.support.fake_servers import FakeTextServer
 from tests.support.line import rows, texts_of, write_recipe, write_run
-from tests.support.replies import kind_of, last_user_message, sometimes, status
+from tests.support.replies import completion, kind_of, last_user_message, sometimes, status
 
 SOME = (
     "emotional.pairs_per_anchor=0",
@@ -191,6 +191,35 @@ def test_a_turn_is_annotated_with_what_was_said_before_it(
             )
 
 
+def test_guard_and_judge_are_shown_what_was_said_before(written, recipe, dialogue_server, tmp_path):
+    def reply(body, number):
+        if body["model"] == "guard":
+            return completion("safe")
+        if body["model"] == "strict":
+            return completion('{"empathy": 4, "answer": 4, "speakability": 4}')
+        return None
+
+    dialogue_server.behave = reply
+    graded = ('llm.guard.model="guard"', 'llm.judge.model="strict"')
+    run = write_run(tmp_path / "run", recipe, *SOME, *graded)
+    guarded = [b["messages"] for b in dialogue_server.bodies if b["model"] == "guard"]
+    judged = [last_user_message(b) for b in dialogue_server.bodies if b["model"] == "strict"]
+    shown = [[message["content"] for message in messages] for messages in guarded]
+    for turns in turns_of(run).values():
+        texts = [text for exchange in turns for text in exchange]
+        for number in range(1, len(turns) + 1):
+            assert texts[: 2 * number] in shown
+            assert any(all(f'"{text}"' in p for text in texts[: 2 * number]) for p in judged)
+
+
+def test_a_text_that_stayed_empty_is_counted_with_its_cell(recipe, dialogue_server, tmp_path):
+    dialogue_server.behave = lambda body, number: (
+        completion("No.") if exchanges_before(body) == 1 else None
+    )
+    with pytest.raises(SympatheiaError, match=r"attempts each \(dialogue-[a-z]+: \d+, dialogue-"):
+        write_run(tmp_path / "run", recipe, *FORTY, "llm.max_attempts=2")
+
+
 def test_queries_alone_cannot_be_had(recipe, tmp_path):
-    with pytest.raises(InvalidInput, match="--until responses"):
+    with pytest.raises(InvalidInput, match="Build until responses"):
         write_run(tmp_path / "run", recipe, *SOME, with_responses=False)

@@ -108,13 +108,13 @@ class _Answering:
         ]
         most = min(self._order.limit or len(rows), len(rows))
         chosen = {place * len(rows) // most for place in range(most)}
-        before = SpokenBefore(dataset, clips)
-        return [
-            self._item(row, condition, clips.tokens(row, QUERY), said)
-            for place, row in enumerate(rows)
-            if (said := before.of(row)) is not None and place in chosen
-            for condition in conditions
-        ]
+        before, items = SpokenBefore(dataset, clips), []
+        for place, row in enumerate(rows):
+            said = before.of(row)
+            if place in chosen:
+                heard = clips.tokens(row, QUERY)
+                items += [self._item(row, condition, heard, said) for condition in conditions]
+        return items
 
     def _heard(self, dataset: DatasetFolder) -> TokenisedClips:
         """The queries of the split, each with its speech tokens on file.

@@ -77,6 +77,7 @@ class Dialogue(SubsetRoom):
                 values = _told(place, anchors) | {"said": said}
                 yield prompts.render(QUERY, values | {"topic": prompts.topics[0]})
                 yield prompts.render(RESPONSE, values | {"query": query})
+            yield prompts.judge(anchor, query, response, in_words=True, said=said)
 
     def cells(self) -> Iterator[Cell]:
         """A single one, of dialogues."""

@@ -73,9 +73,10 @@ async def annotate(run: OpenRun, pool: Open) -> None:
 
 def forget(run: OpenRun) -> None:
     """Removes what a run has on file of annotations, which its recipe does not ask for any more."""
-    if run.folder.annotations.exists():
-        replace_rejects(run.folder.rejects, (STAGE,), ())
-        run.folder.annotations.unlink()
+    rejects = run.folder.rejects
+    if rejects.is_file() and any(row["stage"] == STAGE for row in read_rows(rejects)):
+        replace_rejects(rejects, (STAGE,), ())
+    run.folder.annotations.unlink(missing_ok=True)
 
 
 def _inputs(run: OpenRun) -> str:
@@ -104,6 +105,22 @@ def _counted(run: OpenRun) -> bool:
     return True
 
 
+def _on_file(run: OpenRun) -> tuple[dict[str, Row], dict[str, list[Row]]]:
+    """By pair, what was noted when all was last on file, and what was refused before it."""
+    folder = run.folder
+    if not (folder.annotations.is_file() and folder.rejects.is_file()):
+        return {}, {}
+    refused: defaultdict[str, list[Row]] = defaultdict(list)
+    try:
+        noted_before = {row["id"]: row for row in read_rows(folder.annotations)}
+        for row in read_rows(folder.rejects):
+            if row["stage"] == STAGE:
+                refused[row["slot"]].append(row)
+    except SympatheiaError:  # a table is damaged: all is judged anew from the store
+        return {}, {}
+    return noted_before, refused
+
+
 class _Noting:
     """One run of the stage; its workers share it."""
 
@@ -115,6 +132,7 @@ class _Noting:
             self._rules, "annotations", "read", "the text server or the template", remedy
         )
         self._pairs = self._with_texts()
+        self._standing, self._before = _on_file(run)
         self._kept: dict[str, Row] = {}
         self._refused: defaultdict[str, list[Row]] = defaultdict(list)
         self._exhausted: list[str] = []
@@ -157,23 +175,47 @@ class _Noting:
             await self._fill(pair, ask)
 
     async def _fill(self, pair: PairSlot, ask: Callable[[int], ChatRequest]) -> None:
-        for attempt in range(self._llm.max_attempts):
+        standing = self._standing.pop(pair.id, None)
+        stood = standing is not None and await self._stands(pair, ask, standing)
+        for attempt in () if stood else range(self._llm.max_attempts):
             request = ask(attempt)
             digest = request.digest()
             what = f"the annotation of {pair.id}, attempt {attempt}"
             answer, now = await self._answer(request, digest, what)
             annotation, reason = self._judge(pair, answer, made_now=now)
             if annotation and reason is None:
-                about = {"id": pair.id, "attempt": attempt, "digest": digest}
-                self._kept[pair.id] = about | annotation.model_dump()
-                self._run.progress.filled(STAGE, pair.cell)
+                self._keep(pair, attempt, digest, annotation)
                 return
             facts = {"stage": STAGE, "slot": pair.id, "attempt": attempt, "text": answer.text}
             self._refused[pair.id].append(facts | {"reason": reason})
             self._run.progress.refused(STAGE, pair.cell, reason or UNREADABLE)
             if self._first.culprit:
                 return
-        self._exhausted.append(pair.id)
+        if not stood:
+            self._exhausted.append(pair.id)
+
+    async def _stands(
+        self, pair: PairSlot, ask: Callable[[int], ChatRequest], standing: Row
+    ) -> bool:
+        """Whether what was noted of a pair stays: nothing refuses it, and it is of these words."""
+        request, attempt = ask(standing["attempt"]), standing["attempt"]
+        digest = request.digest()
+        if digest != standing["digest"] or digest not in self._run.store.completions:
+            return False
+        answer, _ = await self._answer(request, digest, f"the annotation of {pair.id}")
+        annotation, reason = self._judge(pair, answer, made_now=False)
+        if annotation is None or reason is not None:
+            return False
+        for row in self._before.get(pair.id, ()):
+            self._refused[pair.id].append(row)
+            self._run.progress.refused(STAGE, pair.cell, row["reason"])
+        self._keep(pair, attempt, digest, annotation)
+        return True
+
+    def _keep(self, pair: PairSlot, attempt: int, digest: str, annotation: Annotation) -> None:
+        about = {"id": pair.id, "attempt": attempt, "digest": digest}
+        self._kept[pair.id] = about | annotation.model_dump()
+        self._run.progress.filled(STAGE, pair.cell)
 
     async def _answer(
         self, request: ChatRequest, digest: str, what: str

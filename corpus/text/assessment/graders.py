@@ -4,12 +4,13 @@ Each is asked with the pair's own words, so its answer is in the store under the
 continued does not ask again. One that answers in another form is asked again with another seed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from corpus.judge.readable_answers import UNREADABLE
 from corpus.plan.blueprint import Blueprint
+from corpus.plan.subsets.subset import Exchange
 from corpus.servers.chat_requests import ChatAnswer, ChatRequest
 from corpus.text.assessment import llm_guard, llm_judge
 from corpus.text.assessment.llm_judge import Grades
@@ -31,13 +32,14 @@ class Grader:
     Attributes:
         says: what it gives, for errors to name.
         unreadable: the reason of a pair about which it never answers in its form.
-        request: what it is asked about a pair, its query and its response, for the n-th time.
+        request: what it is asked about a pair, its query and its response, for the n-th time, given
+            what was said before.
         read: its opinion; None where an answer has none.
     """
 
     says: str
     unreadable: str
-    request: Callable[[PairSlot, str, str, int], ChatRequest]
+    request: Callable[[PairSlot, str, str, int, Sequence[Exchange]], ChatRequest]
     read: Callable[[ChatAnswer], Opinion | None]
 
 

@@ -6,8 +6,10 @@ answers "safe", or "unsafe" and on the next line a category, the second "Safety:
 """
 
 import re
+from collections.abc import Sequence
 
 from corpus.plan.blueprint import Blueprint
+from corpus.plan.subsets.subset import Exchange
 from corpus.servers.chat_requests import ChatAnswer, ChatRequest
 from schemas.slots import PairSlot
 
@@ -18,11 +20,20 @@ _VERDICT = re.compile(r"\s*(?:safety\s*:\s*)?(safe|unsafe|controversial)\b", re.
 
 
 def guard_request(
-    blueprint: Blueprint, slot: PairSlot, query: str, response: str, tried: int
+    blueprint: Blueprint,
+    slot: PairSlot,
+    query: str,
+    response: str,
+    tried: int,
+    said: Sequence[Exchange] = (),
 ) -> ChatRequest:
     """The request that has a pair looked at, for the (`tried` + 1)-th time."""
     guard = blueprint.recipe.llm.guard
-    messages = [{"role": "user", "content": query}, {"role": "assistant", "content": response}]
+    messages = [
+        {"role": role, "content": text}
+        for exchange in (*said, Exchange(query, response))
+        for role, text in (("user", exchange.query), ("assistant", exchange.response))
+    ]
     seed = blueprint.plan.seed("guard", slot.id, tried)
     return ChatRequest.sampled(guard.model, messages, guard, seed)
 

@@ -5,6 +5,7 @@ request holds the pair's own words, so its answer is in the store under them, an
 continued does not ask again.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from corpus.judge.readable_answers import UNREADABLE
 from corpus.plan.blueprint import Blueprint
+from corpus.plan.subsets.subset import Exchange
 from corpus.servers.chat_requests import ChatAnswer, ChatRequest
 from schemas.slots import PairSlot
 
@@ -46,12 +48,17 @@ _FORM = {
 
 
 def judge_request(
-    blueprint: Blueprint, slot: PairSlot, query: str, response: str, tried: int
+    blueprint: Blueprint,
+    slot: PairSlot,
+    query: str,
+    response: str,
+    tried: int,
+    said: Sequence[Exchange] = (),
 ) -> ChatRequest:
     """The request that has a pair graded, for the (`tried` + 1)-th time."""
     judge, plan = blueprint.recipe.llm.judge, blueprint.plan
     messages = blueprint.prompts.judge(
-        blueprint.target(slot), query, response, in_words=blueprint.room(slot).in_words
+        blueprint.target(slot), query, response, in_words=blueprint.room(slot).in_words, said=said
     )
     request = ChatRequest.sampled(judge.model, messages, judge, plan.seed("judge", slot.id, tried))
     return replace(request, extra={"response_format": _FORM, **request.extra})

@@ -48,9 +48,9 @@ class TextRules:
         utterance.load()
         _ = self._prompts.rules.harmful.of_queries, self._prompts.rules.harmful.of_responses
 
-    def query(self, slot: QuerySlot, text: str) -> Verdict:
-        """The verdict on a cleaned query, as far as its words alone tell."""
-        return self.on_query(self.said_in_query(slot, text))
+    def query(self, slot: QuerySlot, text: str, said: Sequence[Exchange] = ()) -> Verdict:
+        """The verdict on a cleaned query, as far as words alone tell."""
+        return self.on_query(self.said_in_query(slot, text, said))
 
     def on_query(self, said: Utterance) -> Verdict:
         """The same, on what was made of it."""
@@ -68,9 +68,11 @@ class TextRules:
             shown=(*(example.query for example in examples), *before),
         )
 
-    def response(self, slot: PairSlot, query: str, text: str) -> Verdict:
-        """The verdict on a cleaned response to a query, as far as its words alone tell."""
-        return self.on_response(self.said_in_response(slot, query, text))
+    def response(
+        self, slot: PairSlot, query: str, text: str, said: Sequence[Exchange] = ()
+    ) -> Verdict:
+        """The verdict on a cleaned response to a query, as far as words alone tell."""
+        return self.on_response(self.said_in_response(slot, query, text, said))
 
     def on_response(self, said: Utterance) -> Verdict:
         """The same, on what was made of it."""
