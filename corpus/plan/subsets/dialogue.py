@@ -63,13 +63,13 @@ class Dialogue(SubsetRoom):
             InvalidInput: a trajectory names an anchor that is none, or as for any subset.
         """
         assert prompts.trajectory_file is not None
-        known = {anchor.name for anchor in prompts.anchors}
+        known = [anchor.name for anchor in prompts.anchors]
         for one in prompts.trajectory_file.trajectories:
             for name in one.path:
                 if name not in known:
                     raise InvalidInput(
                         f"{prompts.folder / OWN_FILES[cls.name]}: trajectory '{one.name}' has "
-                        f"'{name}', which is no anchor of the folder; {', '.join(sorted(known))} are."
+                        f"'{name}', which is no anchor of the folder; {', '.join(known)} are."
                     )
         query, response = "What should I cook tonight?", "Try a soup that is quickly done."
         for name, anchor in anchors.items():
