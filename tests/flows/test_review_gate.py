@@ -92,7 +92,7 @@ def prefect(prefect_url, tmp_path, monkeypatch):
 
 @contextmanager
 def building(recipe, run):
-    """A flow that builds in a thread and waits for half of each cell; has ended behind the block."""
+    """Builds in a thread, and waits for half of each cell; has ended behind the block."""
     from flows.corpus import build_corpus
 
     order = CorpusOrder(
