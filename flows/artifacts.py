@@ -21,6 +21,7 @@ from prefect.artifacts import (
 )
 from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
+from prefect.settings import get_current_settings
 from prefect.states import Failed
 
 from corpus.checks.gates import Outcome, gates_as_data
@@ -128,11 +129,19 @@ def leave_gates(name: str, outcomes: Iterable[Outcome]) -> None:
         )
 
 
-def leave_coverage(name: str, told: str, cells: Iterable[CellCoverage]) -> None:
-    """Leaves a table of how much of each cell was reviewed; `told` says how people go about it."""
+def leave_coverage(name: str, told: str, cells: Iterable[CellCoverage]) -> str:
+    """Leaves a table of how much of each cell was reviewed; `told` says how people go about it.
+
+    Returns:
+        The address of its page; empty where Prefect could not be told, or it is not known where its
+        pages are.
+    """
     rows = [asdict(cell) for cell in cells]
+    pages = get_current_settings().ui_url
     with as_far_as_prefect_listens():
-        create_table_artifact(rows, key=_key(name, "review"), description=told)
+        made = create_table_artifact(rows, key=_key(name, "review"), description=told)
+        return f"{pages.rstrip('/')}/artifacts/artifact/{made}" if pages else ""
+    return ""
 
 
 def _key(name: str, what: str) -> str:

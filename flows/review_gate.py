@@ -35,9 +35,12 @@ def is_reviewed(asked: ReviewFirst, work: Work) -> bool:
 
 
 def await_review(asked: ReviewFirst, order: Resolved) -> None:
-    """Returns when it is worth while to go on: enough was reviewed, or the run was resumed by hand.
+    """Pauses the run, and returns when it is worth while to go on and look again.
 
-    The run's folder is nobody's meanwhile.
+    That is when enough was reviewed, and the run has resumed itself, or when someone resumed it by
+    hand. Resumed by hand, it is not let through: the run makes again what was struck until then,
+    and is paused anew if people have still too much to review. The run's folder is nobody's
+    meanwhile.
 
     Raises:
         SympatheiaError: the run is not to wait, nobody came in time, or it was ended in Prefect.
@@ -54,7 +57,8 @@ def await_review(asked: ReviewFirst, order: Resolved) -> None:
     told = _told(cells, folder.root)
     if not asked.wait:
         raise SympatheiaError(f"{told} Then run the same command again; everything made is kept.")
-    leave_coverage(order.blueprint.recipe.name, told, cells)
+    if page := leave_coverage(order.blueprint.recipe.name, told, cells):
+        told = f"{told} What each cell lacks: {page}"
     log.warning("%s The run waits until then.", told)
     with get_client(sync_client=True) as client:
         _pause(client, told, asked.days * SECONDS_PER_DAY)
@@ -83,7 +87,7 @@ def _pause(client: SyncPrefectClient, told: str, seconds: float) -> None:
 
 def _wait(client: SyncPrefectClient, asked: ReviewFirst, order: Resolved) -> None:
     until = time.monotonic() + asked.days * SECONDS_PER_DAY
-    seen = 0
+    too_little = 0
     while True:
         with as_far_as_prefect_listens():
             state = client.read_flow_run(_run_id()).state
@@ -92,10 +96,10 @@ def _wait(client: SyncPrefectClient, asked: ReviewFirst, order: Resolved) -> Non
             if not state.is_paused():
                 raise SympatheiaError(f"The run was ended while it waited: {state.name}.")
             size = _size(order.folder.reviews)
-            if size != seen:  # which for most looks it is not, and all pairs are counted
-                seen = size
-                if not any(c.lacking for c in coverage(order.folder, asked.required)):
-                    client.resume_flow_run(_run_id())
+            if size != too_little:  # which for most looks it is not, and all pairs are counted
+                if any(cell.lacking for cell in coverage(order.folder, asked.required)):
+                    too_little = size
+                elif client.resume_flow_run(_run_id()).status == SetStateStatus.ACCEPT:
                     continue
         if time.monotonic() > until:
             raise SympatheiaError(

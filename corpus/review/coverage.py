@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from dataclasses import dataclass
+from decimal import Decimal
 
 from corpus.dataset.dataset_card import Review
 from corpus.review.pairs import OF_QUERY, pairs_to_review
@@ -40,7 +41,7 @@ def coverage(folder: RunFolder, share: float) -> list[CellCoverage]:
 
     Args:
         folder: a run that was spoken.
-        share: of each cell's pairs, that is wanted; a part of a pair counts as a whole one.
+        share: of each cell's pairs, that is wanted.
 
     Raises:
         InvalidInput: it is no run folder, or nothing of it was spoken yet.
@@ -50,9 +51,15 @@ def coverage(folder: RunFolder, share: float) -> list[CellCoverage]:
     reviews.settle(folder)
     planned, reviewed = _by_cell(folder, reviews.counting())
     return [
-        CellCoverage(cell, pairs, reviewed[cell], math.ceil(share * pairs))
+        CellCoverage(cell, pairs, reviewed[cell], share_of(pairs, share))
         for cell, pairs in planned.items()
     ]
+
+
+def share_of(pairs: int, share: float) -> int:
+    """How many pairs a share of some is; a part of a pair counts as a whole one."""
+    # The share as it is written: as a float, 0.07 of 100 is a little more than 7.
+    return math.ceil(Decimal(str(share)) * pairs)
 
 
 def _by_cell(folder: RunFolder, said: Verdicts) -> tuple[Counter[str], Counter[str]]:

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -202,7 +203,8 @@ class Desk:
             "heard": pair.heard,
             "query": pair.query,
             "response": pair.response,
-            "rows": pair.rows,
+            "said": [asdict(exchange) for exchange in pair.said],
+            "hanging": pair.hanging,
             "parts": parts,
             "struck_before": self._struck_before(pair, reviewer),
         }

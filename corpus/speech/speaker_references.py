@@ -43,6 +43,24 @@ def _slots(speech: Speech, speaker: Speaker, references: References) -> Iterator
             number += 1
 
 
+def resemblance(known: Mapping[str, Embedding], speaker: str, heard: Embedding) -> float:
+    """How much more a clip resembles another speaker than its own, as a difference of cosines.
+
+    Of each speaker the reference that is nearest counts; deliveries differ as voices do.
+
+    Args:
+        known: the embeddings of every speaker's references, float32 [n, 256], by name.
+        speaker: the clip's own.
+        heard: the embedding of the clip, float32 [256].
+
+    Returns:
+        -2 to 2; above 0 where another is nearer.
+    """
+    likeness = {name: float((own @ heard).max()) for name, own in known.items()}
+    mine = likeness.pop(speaker)
+    return round(max(likeness.values()) - mine, 4)
+
+
 class SpeakerReferences:
     """Compares clips with those of every speaker.
 
@@ -65,9 +83,7 @@ class SpeakerReferences:
         self._one_at_a_time = asyncio.Lock()
 
     async def compared(self, slot: ClipSlot, digest: str) -> float:
-        """How much more a clip resembles another speaker than the one of its slot, -2 to 2.
-
-        Of each speaker the reference that is nearest counts; deliveries differ as voices do.
+        """How much more a clip resembles another speaker than its slot's; see `resemblance`.
 
         Raises:
             DamagedClip: the clip, or a reference, is not what was made.
@@ -76,9 +92,7 @@ class SpeakerReferences:
         assert slot.speaker is not None
         known = await self._all()
         heard = await self._hear(digest)
-        likeness = {name: float((own @ heard).max()) for name, own in known.items()}
-        mine = likeness.pop(slot.speaker.name)
-        return round(max(likeness.values()) - mine, 4)
+        return resemblance(known, slot.speaker.name, heard)
 
     async def _all(self) -> dict[str, Embedding]:
         """The embeddings of every speaker's clips, float32 [n, 256], by name."""

@@ -16,8 +16,11 @@ from corpus.checks.speaker_gates import check_speakers
 from corpus.dataset.dataset_folder import DatasetFolder
 from corpus.opened import Corpus
 from corpus.report.page import write_report
+from corpus.review.pairs import pairs_to_review
+from corpus.review.suspicion import suspicion
 from corpus.run.run_folder import RunFolder
 from corpus.speech.speech_stage import speak_all
+from corpus.store.digest_store import Store
 from schemas.tables import SPEAKERS, features, rows_with
 from tests.support.datasets import accept_files, rewrite, shard
 from tests.support.fake_servers import FakeTextServer
@@ -147,6 +150,27 @@ def test_a_clip_by_another_speaker_is_refused_by_name_and_made_again(cast, tmp_p
     assert {row["slot"] for row in refused} == of_lena
     second = {f"{c['id']}-{c['role']}" for c in rows(run.clips) if c["attempt"] == 1}
     assert second == of_lena
+
+
+def test_a_review_shows_first_what_sounds_most_like_another_speaker(cast, tmp_path):
+    run = RunFolder(shutil.copytree(cast, tmp_path / "run"))
+    pairs, speakers = (
+        pairs_to_review(run),
+        {r["query_id"]: r["query_speaker"] for r in Corpus.open(cast)},
+    )
+    before = suspicion(run, pairs)
+    assert all(value < 1 for value in before.values())
+    of = {name: next(p for p in pairs if speakers[p.query_id] == name) for name in ("lena", "finn")}
+    lena, finn = (of[name].digests["query_clip"] for name in ("lena", "finn"))
+    with Store(run.store) as store:
+        heard = store.speakers.require(finn)
+        store.speakers.forget(lena)
+        store.speakers.put(lena, heard)
+    after = suspicion(run, pairs)
+    assert {one for one in after if after[one] != before[one]} == {
+        pair.id for pair in pairs if pair.digests["query_clip"] == lena
+    }
+    assert after[of["lena"].id] == 1
 
 
 def test_the_card_and_the_report_tell_of_the_speakers(cast, tmp_path):

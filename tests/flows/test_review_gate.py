@@ -2,9 +2,13 @@
 
 import contextvars
 import threading
+from contextlib import contextmanager
 
+import httpx
 import pytest
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas import OrchestrationResult
+from prefect.client.schemas.responses import SetStateStatus, StateRejectDetails
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from corpus.errors import InvalidInput
@@ -86,12 +90,11 @@ def prefect(prefect_url, tmp_path, monkeypatch):
         yield Prefect(client, {run.id for run in client.read_flow_runs()})
 
 
-def test_a_run_waits_paused_until_enough_is_reviewed_and_what_was_struck_is_made_again(
-    prefect, recipe, tmp_path
-):
+@contextmanager
+def building(recipe, run):
+    """Builds in a thread, and waits for half of each cell; has ended behind the block."""
     from flows.corpus import build_corpus
 
-    run = RunFolder(tmp_path / "run")
     order = CorpusOrder(
         recipe=str(recipe),
         run_dir=run.root,
@@ -105,13 +108,25 @@ def test_a_run_waits_paused_until_enough_is_reviewed_and_what_was_struck_is_made
     flow = threading.Thread(target=in_context, args=(build_corpus, order))
     flow.start()
     try:
+        yield
+    finally:
+        flow.join(120)
+
+
+def test_a_run_waits_paused_until_enough_is_reviewed_and_what_was_struck_is_made_again(
+    prefect, prefect_url, recipe, tmp_path
+):
+    run = RunFolder(tmp_path / "run")
+    with building(recipe, run):
         first = prefect.paused()
         assert "0 of 3 pairs are reviewed; 2 cells need more" in first.message
         assert f"'sympatheia review {run.root} --per-cell 1'" in first.message
         assert not run.busy
         assert not run.corpus.exists()
         (table,) = prefect.artifacts("small-review")
-        assert table.description == first.message
+        pages = prefect_url.removesuffix("/api")
+        link = f" What each cell lacks: {pages}/artifacts/artifact/{table.id}"
+        assert first.message == table.description + link
         assert '"reviewed": 0, "wanted": 1' in table.data
         before = [pair.digests for pair in Desk(run).pairs]
         prefect.resume()
@@ -120,13 +135,37 @@ def test_a_run_waits_paused_until_enough_is_reviewed_and_what_was_struck_is_made
         third = prefect.paused(after=second)  # what was struck is another now, and not reviewed
         assert "1 of 3 pairs are reviewed; 1 cells need more" in third.message
         review(run, [1])
-    finally:
-        flow.join(120)
     assert prefect.run().state.is_completed()
     after = [pair.digests for pair in Desk(run).pairs]
     assert [one["response"] == other["response"] for one, other in zip(before, after, strict=True)]
     card = (run.corpus / "README.md").read_text()
     assert "| review | 2 of 3 pairs read and heard whole by 1 person; 1 texts and clips" in card
+
+
+@pytest.mark.parametrize("answer", ["none", "refused"])
+def test_a_run_that_prefect_did_not_resume_is_resumed_at_the_next_look(
+    prefect, recipe, tmp_path, monkeypatch, answer
+):
+    asked = []
+    resume = SyncPrefectClient.resume_flow_run
+
+    def fails_once(client, run_id):
+        asked.append(run_id)
+        if len(asked) > 1:
+            return resume(client, run_id)
+        if answer == "none":
+            raise httpx.ReadTimeout("Prefect is busy.")
+        return OrchestrationResult(
+            state=None, status=SetStateStatus.REJECT, details=StateRejectDetails(reason="no")
+        )
+
+    monkeypatch.setattr(SyncPrefectClient, "resume_flow_run", fails_once)
+    run = RunFolder(tmp_path / "run")
+    with building(recipe, run):
+        prefect.paused()
+        review(run, [0, 1, 2])
+    assert len(asked) == 2
+    assert prefect.run().state.is_completed()
 
 
 def test_by_command_line_it_ends_with_a_sentence_and_goes_on_when_that_was_reviewed(

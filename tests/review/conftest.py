@@ -32,10 +32,10 @@ class Line(FakeVoiceServer):
         self.spoken.append(item["input"])
         return hum(item)
 
-    def build(self, folder):
-        recipe = write_recipe(folder.parent / "r.toml", self.base_url)
+    def build(self, folder, *more, anchors=("sad", "angry", "tired")):
+        recipe = write_recipe(folder.parent / "r.toml", self.base_url, anchors)
         run = RunFolder(folder)
-        settings = [*SETTINGS, f'speech.endpoints=["{self.base_url}"]']
+        settings = [*SETTINGS, f'speech.endpoints=["{self.base_url}"]', *more]
         with at_work(run, Blueprint.named(str(recipe), settings), "shards") as work:
             work.texts()
             work.speak()

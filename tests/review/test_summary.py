@@ -8,6 +8,7 @@ import pytest
 
 from corpus.opened import Corpus
 from corpus.review.agreement import agreement, fleiss
+from corpus.review.coverage import share_of
 from corpus.review.desk import Desk, Part, Said
 from corpus.review.summary import summarise
 from corpus.review.verdicts import Reviews
@@ -145,3 +146,8 @@ def test_a_run_without_clips_is_not_reviewed_and_says_why(run):
 
 def test_json_goes_with_the_summary(run):
     assert typed("review", run.root, "--json").returncode == 2
+
+
+def test_a_share_of_pairs_is_counted_as_it_is_written():
+    assert [share_of(100, percent / 100) for percent in range(1, 101)] == [*range(1, 101)]
+    assert [share_of(pairs, 0.05) for pairs in (1, 20, 21)] == [1, 1, 2]
