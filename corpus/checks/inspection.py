@@ -112,7 +112,7 @@ class Inspection:
         totals: dict[str, dict[str, int]] = {
             CLIPS: {part: 2 * count for part, count in pairs.items()},
             TEXTS: pairs,
-            QUERIES: {"all": len({slot.query.id for slot in slots})},
+            QUERIES: {"all": len({slot.query.id for slot in slots if slot.query.opens})},
         }
         for stage in STAGES:
             self.progress.begin(stage, totals[stage])

@@ -250,8 +250,8 @@ def opened_manifest(folder: Path) -> tuple[Manifest, Blueprint]:
         return manifest, manifest.blueprint()
     except (FileNotFoundError, NotADirectoryError):
         raise InvalidInput(
-            f"{folder} is not a dataset folder of this project: it has no {NAME}. Name a run "
-            "folder, or the corpus/ folder in it."
+            f"{folder} is not a dataset folder of this project: it has no {NAME}. A run has its "
+            "dataset once it is built to the end; name a run folder, or the corpus/ folder in it."
         ) from None
     except ValidationError as error:
         raise InvalidInput(

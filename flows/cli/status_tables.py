@@ -94,7 +94,10 @@ def print_status(found: dict[str, Any]) -> None:
     if found["near_twins"]:
         console.print(_twins_sentence(found["near_twins"]), highlight=False)
     if found["corpus"]:
-        console.print(f"The dataset is {found['corpus']}.", highlight=False)
+        shards = found["stages"].get("shards")
+        earlier = shards and shards["done"] < shards["total"]
+        which = "The dataset of an earlier build is" if earlier else "The dataset is"
+        console.print(f"{which} {found['corpus']}.", highlight=False)
 
 
 def _print_counts(console: Console, title: str, stages: dict[str, Any], counted: str) -> None:
