@@ -31,6 +31,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 GRACE_SECONDS = 8.0
 """How long stopping may take, which is a second as a rule: schedulers kill after ten or more."""
+AGAIN_SECONDS = 0.05
+"""After which a stop that was lost comes once more: long enough to be out of where it was lost."""
 
 _watching = 0
 _stopped_by: signal.Signals | None = None
@@ -130,9 +132,12 @@ def stoppable(at_last: Callable[[], object] | None = None) -> Iterator[None]:
         for number, handler in before.items():
             if handler != signal.SIG_IGN:  # as nohup has it
                 signal.signal(number, _stop)
+        sys.unraisablehook = _swallowed
         yield
     finally:
         _watching -= 1
+        if not _watching:
+            sys.unraisablehook = sys.__unraisablehook__
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -161,6 +166,22 @@ def _stop(number: int, _: FrameType | None) -> None:
         signal.signal(signal.SIGALRM, lambda *_: _end_by_force(end))
         signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
     raise KeyboardInterrupt
+
+
+def _swallowed(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Has a stop come once more that came where Python ignores it: in a weakref's callback, say."""
+    if unraisable.exc_type is KeyboardInterrupt and _stopped_by is not None:
+        again = threading.Timer(AGAIN_SECONDS, _stop_again, (_stopped_by,))
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+def _stop_again(number: signal.Signals) -> None:
+    global _stopped_by
+    _stopped_by = None
+    os.kill(os.getpid(), number)
 
 
 @contextmanager

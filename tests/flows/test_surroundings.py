@@ -125,3 +125,28 @@ def test_what_does_not_stop_is_ended_and_says_so_first():
         [sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=60, check=False
     )
     assert (ended.returncode, ended.stdout) == (7, "its last words\n")
+
+
+LOST = """
+import os, signal, time
+from flows.surroundings import stoppable, stopped_by
+
+class Gone:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)  # the interrupt is raised here, where Python ignores it
+
+try:
+    with stoppable():
+        Gone()
+        time.sleep(30)
+except KeyboardInterrupt:
+    print("stopped by", stopped_by().name)
+"""
+
+
+def test_a_stop_that_comes_where_python_ignores_it_is_not_lost():
+    done = subprocess.run(
+        [sys.executable, "-c", LOST], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == ("stopped by SIGTERM\n", "")
