@@ -127,6 +127,7 @@ def stoppable(at_last: Callable[[], object] | None = None) -> Iterator[None]:
     """
     global _watching, _at_last
     before = {number: signal.getsignal(number) for number in _SIGNALS}
+    hook = sys.unraisablehook
     _watching, _at_last = _watching + 1, at_last or _at_last
     try:
         for number, handler in before.items():
@@ -136,8 +137,7 @@ def stoppable(at_last: Callable[[], object] | None = None) -> Iterator[None]:
         yield
     finally:
         _watching -= 1
-        if not _watching:
-            sys.unraisablehook = sys.__unraisablehook__
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 

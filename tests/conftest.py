@@ -4,7 +4,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
@@ -112,6 +112,16 @@ def shared_prefect(prefect_url, monkeypatch, tmp_path_factory) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path_factory.getbasetemp() / "prefect-home"))
 
 
+def made_once(name: str, make: Callable[[Path], None]) -> Path:
+    """A run that one process of the session makes, into a folder of the name, for all of them."""
+    folder = Path(os.environ[SHARED]) / name
+    with filelock.FileLock(f"{folder}.lock"):
+        if not (folder / "run" / "corpus").exists():
+            folder.mkdir(exist_ok=True)
+            make(folder)
+    return folder / "run"
+
+
 @pytest.fixture(scope="session")
 def whole() -> Path:
     """A run with all of it: both subsets, both splits, three anchors. Look, and change nothing.
@@ -122,16 +132,14 @@ def whole() -> Path:
     from tests.support.line import speak_and_pack, write_recipe, write_run
     from tests.support.replies import sometimes
 
-    folder = Path(os.environ[SHARED]) / "whole"
-    with filelock.FileLock(f"{folder}.lock"):
-        if not (folder / "run" / "corpus").exists():
-            folder.mkdir(exist_ok=True)
-            with FakeTextServer(behave=sometimes(["markdown", "short"], 0.2)) as server:
-                recipe = write_recipe(folder / "r.toml", server.base_url)
-                size = ("emotional.pairs_per_anchor=10", "neutral.queries=4")
-                run = write_run(folder / "run", recipe, *size)
-            speak_and_pack(run)
-    return folder / "run"
+    def make(folder: Path) -> None:
+        with FakeTextServer(behave=sometimes(["markdown", "short"], 0.2)) as server:
+            recipe = write_recipe(folder / "r.toml", server.base_url)
+            size = ("emotional.pairs_per_anchor=10", "neutral.queries=4")
+            run = write_run(folder / "run", recipe, *size)
+        speak_and_pack(run)
+
+    return made_once("whole", make)
 
 
 @pytest.fixture(scope="session")
@@ -140,15 +148,13 @@ def spoken() -> Path:
     from tests.support.fake_servers import FakeTextServer
     from tests.support.line import SPOKEN, SPOKEN_ANCHORS, speak_and_pack, write_recipe, write_run
 
-    folder = Path(os.environ[SHARED]) / "spoken"
-    with filelock.FileLock(f"{folder}.lock"):
-        if not (folder / "run" / "corpus").exists():
-            folder.mkdir(exist_ok=True)
-            with FakeTextServer() as server:
-                recipe = write_recipe(folder / "r.toml", server.base_url, SPOKEN_ANCHORS)
-                run = write_run(folder / "run", recipe, *SPOKEN)
-            speak_and_pack(run)
-    return folder / "run"
+    def make(folder: Path) -> None:
+        with FakeTextServer() as server:
+            recipe = write_recipe(folder / "r.toml", server.base_url, SPOKEN_ANCHORS)
+            run = write_run(folder / "run", recipe, *SPOKEN)
+        speak_and_pack(run)
+
+    return made_once("spoken", make)
 
 
 @pytest.fixture(scope="session")
@@ -166,16 +172,14 @@ def gridded() -> Path:
         write_run,
     )
 
-    folder = Path(os.environ[SHARED]) / "gridded"
-    with filelock.FileLock(f"{folder}.lock"):
-        if not (folder / "run" / "corpus").exists():
-            folder.mkdir(exist_ok=True)
-            with FakeTextServer() as server:
-                recipe = write_recipe(folder / "r.toml", server.base_url, GRIDDED_ANCHORS)
-                write_run(folder / "run", recipe, *GRIDDED[:2])
-                asked = {"without": server.count}
-                run = write_run(folder / "run", recipe, *GRIDDED)
-                asked["with the grid"] = server.count
-            (folder / "asked.json").write_text(json.dumps(asked))
-            speak_and_pack(run)
-    return folder / "run"
+    def make(folder: Path) -> None:
+        with FakeTextServer() as server:
+            recipe = write_recipe(folder / "r.toml", server.base_url, GRIDDED_ANCHORS)
+            write_run(folder / "run", recipe, *GRIDDED[:2])
+            asked = {"without": server.count}
+            run = write_run(folder / "run", recipe, *GRIDDED)
+            asked["with the grid"] = server.count
+        (folder / "asked.json").write_text(json.dumps(asked))
+        speak_and_pack(run)
+
+    return made_once("gridded", make)

@@ -47,7 +47,7 @@ def check_speakers(look: Inspection) -> None:
 
 def _cell(look: Inspection, slot: PairSlot, role: str) -> Cell:
     room = look.dataset.blueprint.room(slot)
-    cell = room.query_cast(slot.query) if role == QUERY else room.response_cast(slot)
+    cell = slot.query.drawn_with if role == QUERY else room.response_cast(slot)
     return role, cell, slot.query.split
 
 

@@ -129,7 +129,7 @@ class Plan:
         """Who says a query; None where `query_voice` says all."""
         if self.cast is None:
             return None
-        cell = self.rooms[query.subset].query_cast(query)
+        cell = query.drawn_with
         return self.cast.of_query(cell, query.split, self._rank(query))
 
     def response_speaker(self, pair: PairSlot) -> Speaker | None:

@@ -5,6 +5,7 @@ Else every attempt of every slot would be paid for, to end with the advice to al
 
 from collections import defaultdict
 from collections.abc import Callable
+from textwrap import shorten
 from typing import Generic
 
 from corpus.plan.rules import REPORT, Rule, Rules, Subject
@@ -12,6 +13,8 @@ from corpus.plan.rules import REPORT, Rule, Rules, Subject
 FIRST, MOST = 36, 24
 """Of the first three dozen, two dozen refused by one rule: that is no bad luck. A rule that refuses
 four in ten, which attempts make good, stops one build in a thousand."""
+SHOWN_CHARS = 120
+"""Of a text in an error: enough to see what is wrong with it."""
 
 
 class FirstVerdicts(Generic[Subject]):
@@ -105,3 +108,8 @@ def _measured(rule: Rule[Subject], limit: float | None, found: list[Subject]) ->
     unit, bound = f" {rule.unit}".rstrip(), "least" if rule.least else "most"
     span = f"{min(measured):.3g} to {max(measured):.3g}{unit}"
     return f" (they have {span}, where {limit:g}{unit} is the {bound})"
+
+
+def shown_text(slot_id: str, text: str) -> str:
+    """How a text is shown to a person who is to look at it."""
+    return f'{slot_id} ("{shorten(text, SHOWN_CHARS, placeholder=" ...")}")'

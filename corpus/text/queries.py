@@ -33,8 +33,10 @@ from corpus.plan.blueprint import Blueprint
 from corpus.plan.rules import Verdict
 from corpus.plan.subsets.subset import Exchange
 from corpus.plan.user_input import one_line
+from corpus.run.open_run import OpenRun
 from corpus.run.strikes import STRUCK_IN_REVIEW, Strikes
-from corpus.servers.chat_requests import ChatAnswer, ChatRequest, problem
+from corpus.servers.chat_requests import ChatAnswer, ChatRequest, complete, problem
+from corpus.servers.retry_and_failover import Open
 from corpus.store.digest_store import Store
 from corpus.store.line_log import Log, damaged
 from corpus.store.segments import DIGEST_CHARS
@@ -280,6 +282,24 @@ def stored_answer(store: Store, digest: str) -> ChatAnswer:
         SympatheiaError: the store has lost it since the run was opened.
     """
     return ChatAnswer.from_dict(store.completions.require(digest))
+
+
+async def answered(
+    run: OpenRun, pool: Open, request: ChatRequest, digest: str, what: str
+) -> tuple[ChatAnswer, bool]:
+    """The answer to a request, from the store or from a server, and whether it came just now.
+
+    Raises:
+        SympatheiaError: the servers failed for too long, or the run has used up its limits.
+        OSError: the disk is full or fails.
+    """
+    stored = run.store.completions.get(digest)
+    if stored is not None:
+        return ChatAnswer.from_dict(stored), False
+    async with run.budget.asking():
+        answer = await complete(await pool(), request, what)
+        run.store.completions.put(digest, answer.to_dict())
+    return answer, True
 
 
 def accepted_text(store: Store, digest: str) -> str:

@@ -14,15 +14,14 @@ from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import replace
 from functools import partial
-from textwrap import shorten
 
 from corpus.embedding.embedding_process import EmbeddingProcess
 from corpus.errors import SympatheiaError, root_cause
 from corpus.judge.readable_answers import TRIES
 from corpus.plan.rules import Rules, Verdict
 from corpus.run.open_run import OpenRun
-from corpus.run.stop_when_most_refused import FirstVerdicts
-from corpus.servers.chat_requests import ChatAnswer, ChatRequest, complete, remedy
+from corpus.run.stop_when_most_refused import FirstVerdicts, shown_text
+from corpus.servers.chat_requests import ChatAnswer, ChatRequest, remedy
 from corpus.servers.retry_and_failover import Open
 from corpus.speech.accepted_texts import AcceptedTexts
 from corpus.text import queries, responses
@@ -33,6 +32,7 @@ from corpus.text.lost_answers import ask_for_lost
 from corpus.text.queries import (
     Decision,
     Decisions,
+    answered,
     judged,
     query_request,
     text_digest,
@@ -45,9 +45,6 @@ from corpus.text.wording.text_rejection_rules import OFF_TOPIC
 from corpus.text.wording.text_rules import TextRules
 from corpus.text.wording.utterance import Utterance
 from schemas.slots import PairSlot, QuerySlot
-
-SHOWN_CHARS = 120
-"""Of a text in an error: enough to see what is wrong with it."""
 
 _TOLD = ("texts", "read", "the text server")
 """What is told of, what a person is to do with it, and who makes it."""
@@ -219,13 +216,7 @@ class Writing:
         Then the budget has room again.
         """
         try:
-            stored = self._store.completions.get(digest)
-            if stored is not None:
-                return ChatAnswer.from_dict(stored), False
-            async with self._run.budget.asking():
-                answer = await complete(await self._pool(), request, what)
-                self._store.completions.put(digest, answer.to_dict())
-            return answer, True
+            return await answered(self._run, self._pool, request, digest, what)
         finally:
             # Before the verdict: the server must not stand idle while it is found.
             self._budget.release()
@@ -250,7 +241,7 @@ class Writing:
             # As else it would be: embedded while it waits for its turn to be compared with others.
             await self._closeness.of(text, text)
         if now:
-            self._first_queries.add(slot.id, verdict.reason, said, _shown(slot.id, text))
+            self._first_queries.add(slot.id, verdict.reason, said, shown_text(slot.id, text))
             self._stop_at_culprit(self._first_queries)
         else:
             self._first_queries.on_file(slot.id, accepted=False)
@@ -329,7 +320,7 @@ class Writing:
         due = attempt.asked.due
         kind, slot = self._kind(due), due.slot
         if attempt.made_now:
-            shown = _shown(slot.id, attempt.said.text)
+            shown = shown_text(slot.id, attempt.said.text)
             kind.first.add(slot.id, reason, attempt.said, shown)
             self._stop_at_culprit(kind.first)
         else:
@@ -393,8 +384,3 @@ class Writing:
         self._gave_up = True
         self._queries.stop()
         self._something_to_ask.set()
-
-
-def _shown(slot_id: str, text: str) -> str:
-    """How a text is shown to a person who is to look at it."""
-    return f'{slot_id} ("{shorten(text, SHOWN_CHARS, placeholder=" ...")}")'

@@ -29,7 +29,7 @@ def turns(plan):
     found = defaultdict(Counter)
     for query in plan.queries():
         room = plan.rooms[query.subset]
-        cell = "query", room.query_cast(query), query.split
+        cell = "query", query.drawn_with, query.split
         found[cell][plan.query_speaker(query).name] += 1
         for pair in plan.pairs_of(query):
             cell = "response", room.response_cast(pair), query.split

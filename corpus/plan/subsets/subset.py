@@ -125,10 +125,6 @@ class SubsetRoom(ABC):
     def query_manner(self, slot: QuerySlot) -> Manner:
         """How a query is spoken."""
 
-    def query_cast(self, slot: QuerySlot) -> str:
-        """Within what speakers of queries take turns, by the numbers of the queries."""
-        return slot.drawn_with
-
     def response_cast(self, slot: PairSlot) -> str:
         """Within what speakers of responses take turns, by the numbers of the queries."""
         return slot.cell

@@ -9,16 +9,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from hashlib import sha256
-from textwrap import shorten
 
 from corpus.errors import SympatheiaError, root_cause
 from corpus.plan.rules import REPORT
 from corpus.plan.subsets.subset import Exchange
 from corpus.run.open_run import OpenRun
 from corpus.run.stage_tables import Row, read_rows, replace_rejects, write_table
-from corpus.run.stop_when_most_refused import FirstVerdicts
+from corpus.run.stop_when_most_refused import FirstVerdicts, shown_text
 from corpus.run.up_to_date import Stamp, code_digest
-from corpus.servers.chat_requests import ChatAnswer, ChatRequest, complete, problem
+from corpus.servers.chat_requests import ChatAnswer, ChatRequest, problem
 from corpus.servers.retry_and_failover import Open
 from corpus.text.annotation.empathy import (
     UNREADABLE,
@@ -29,15 +28,13 @@ from corpus.text.annotation.empathy import (
     read_annotation,
     remedy,
 )
+from corpus.text.queries import answered, stored_answer
 from corpus.text.responses import GIVE_UP_AFTER
 from schemas.recipe import SERVING
 from schemas.slots import PairSlot
 from schemas.tables import ANNOTATIONS
 
 STAGE = "annotations"
-
-SHOWN_CHARS = 120
-"""Of an answer in an error: enough to see what is wrong with it."""
 
 
 async def annotate(run: OpenRun, pool: Open) -> None:
@@ -176,12 +173,12 @@ class _Noting:
 
     async def _fill(self, pair: PairSlot, ask: Callable[[int], ChatRequest]) -> None:
         standing = self._standing.pop(pair.id, None)
-        stood = standing is not None and await self._stands(pair, ask, standing)
+        stood = standing is not None and self._stands(pair, ask, standing)
         for attempt in () if stood else range(self._llm.max_attempts):
             request = ask(attempt)
             digest = request.digest()
             what = f"the annotation of {pair.id}, attempt {attempt}"
-            answer, now = await self._answer(request, digest, what)
+            answer, now = await answered(self._run, self._pool, request, digest, what)
             annotation, reason = self._judge(pair, answer, made_now=now)
             if annotation and reason is None:
                 self._keep(pair, attempt, digest, annotation)
@@ -194,15 +191,13 @@ class _Noting:
         if not stood:
             self._exhausted.append(pair.id)
 
-    async def _stands(
-        self, pair: PairSlot, ask: Callable[[int], ChatRequest], standing: Row
-    ) -> bool:
+    def _stands(self, pair: PairSlot, ask: Callable[[int], ChatRequest], standing: Row) -> bool:
         """Whether what was noted of a pair stays: nothing refuses it, and it is of these words."""
         request, attempt = ask(standing["attempt"]), standing["attempt"]
         digest = request.digest()
         if digest != standing["digest"] or digest not in self._run.store.completions:
             return False
-        answer, _ = await self._answer(request, digest, f"the annotation of {pair.id}")
+        answer = stored_answer(self._run.store, digest)
         annotation, reason = self._judge(pair, answer, made_now=False)
         if annotation is None or reason is not None:
             return False
@@ -217,18 +212,6 @@ class _Noting:
         self._kept[pair.id] = about | annotation.model_dump()
         self._run.progress.filled(STAGE, pair.cell)
 
-    async def _answer(
-        self, request: ChatRequest, digest: str, what: str
-    ) -> tuple[ChatAnswer, bool]:
-        """The answer to a request, and whether it was asked for just now."""
-        stored = self._run.store.completions.get(digest)
-        if stored is not None:
-            return ChatAnswer.from_dict(stored), False
-        async with self._run.budget.asking():
-            answer = await complete(await self._pool(), request, what)
-            self._run.store.completions.put(digest, answer.to_dict())
-        return answer, True
-
     def _judge(
         self, pair: PairSlot, answer: ChatAnswer, *, made_now: bool
     ) -> tuple[Annotation | None, str | None]:
@@ -242,8 +225,7 @@ class _Noting:
             reason = verdict.reason
             self._run.progress.reported(STAGE, () if reason else verdict.reported)
         if made_now:
-            shown = shorten(answer.text, SHOWN_CHARS, placeholder=" ...")
-            self._first.add(pair.id, reason, judged, f'{pair.id} ("{shown}")')
+            self._first.add(pair.id, reason, judged, shown_text(pair.id, answer.text))
         else:
             self._first.on_file(pair.id, accepted=reason is None)
         return annotation, reason
